@@ -1,0 +1,187 @@
+"""Algebra along the client axis: means, exact products, stacking, norms and angles.
+
+A LoRA pair stands for its *product* ``scale * B A``; averaging A and B separately is not averaging products
+(mean(B_k A_k) != mean(B_k) mean(A_k)). Both are here, by name, and neither ever forms the dense O x D matrix.
+
+Legend: K clients, D inputs, O outputs, r rank, R = K r.
+"""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from synoptic.adapters.stack import adapter, names
+from synoptic.core import SynopticError
+
+
+def normalised(weights: Tensor) -> Tensor:
+    """Client weights ``[K]`` as float64 shares that sum to one.
+
+    Raises:
+        SynopticError: a negative or non-finite weight, or none above zero.
+    """
+    w = weights.double()
+    if not torch.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
+        raise SynopticError(f"client weights {weights.tolist()} cannot be averaged with",
+                            "give finite weights of at least zero, one of them above")  # fmt: skip
+    return w / w.sum()
+
+
+def mean(stack: TensorDict, weights: Tensor) -> TensorDict:
+    """Factor mean: the weighted mean of every tensor on its own (FedAvg, McMahan et al. 2017, Algorithm 1).
+
+    Args:
+        stack: ``[K]`` adapters.
+        weights: ``[K]``, examples as a rule; they need not sum to one.
+
+    Returns:
+        One adapter. Sums run in float64 in client order, so the result does not depend on grouping.
+
+    Raises:
+        SynopticError: clients whose LoRA scales differ; their factors mean different updates (use `product_mean`).
+    """
+    share = normalised(weights)
+    return adapter({name: _mean_tensor(name, stack[name], share) for name in names(stack)})
+
+
+def _mean_tensor(name: str, tensor: Tensor, share: Tensor) -> Tensor:
+    if name.endswith("/scale"):
+        if (tensor != tensor[0]).any():
+            raise SynopticError(f"{name} differs between clients, so their factors cannot be averaged one by one",
+                                "aggregate with the product mean, or use one alpha / rank")  # fmt: skip
+        return tensor[0].clone()
+    return torch.tensordot(share, tensor.double(), dims=1).to(tensor.dtype)
+
+
+def lora_stems(stack: TensorDict) -> list[str]:
+    """Names of LoRA pairs without their last part."""
+    return [name[:-2] for name in names(stack) if "/lora/" in name and name.endswith("/A")]
+
+
+def stacked_factors(stack: TensorDict, stem: str, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors whose plain product *is* the weighted mean of the clients' products (FLoRA, Wang et al. 2024).
+
+    Returns:
+        ``A [R, D]`` and ``B [O, R]`` in float64 with ``B A = sum_k w_k scale_k B_k A_k``; the scale is inside.
+    """
+    share = normalised(weights)
+    A_KrD, B_KOr = stack[f"{stem}/A"].double(), stack[f"{stem}/B"].double()
+    root = (share * stack[f"{stem}/scale"].double()).sqrt()
+    A_RD = (A_KrD * root[:, None, None]).flatten(0, 1)
+    B_OR = (B_KOr * root[:, None, None]).permute(1, 0, 2).flatten(1)
+    return A_RD, B_OR
+
+
+def truncate(A_RD: Tensor, B_OR: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The best rank-``rank`` approximation of ``B A`` (Eckart-Young), from an R x R core and never the dense matrix.
+
+    QR of both factors, SVD of the small core R_B R_A^T; singular values are split evenly between the factors.
+
+    Returns:
+        ``A [rank, D]``, ``B [O, rank]`` and all singular values. When R < rank the factors are padded with zeros.
+    """
+    Q_B, R_B = torch.linalg.qr(B_OR)
+    Q_A, R_A = torch.linalg.qr(A_RD.mT)
+    U, S, Vh = torch.linalg.svd(R_B @ R_A.mT, full_matrices=False)
+    # A fixed sign, so that equal products give equal factors whatever LAPACK chose.
+    sign = torch.sign(U.gather(0, U.abs().argmax(0, keepdim=True)))
+    sign[sign == 0] = 1
+    U, Vh = U * sign, Vh * sign.mT
+    kept = min(rank, S.numel())
+    root = S[:kept].sqrt()
+    A, B = A_RD.new_zeros(rank, A_RD.shape[1]), B_OR.new_zeros(B_OR.shape[0], rank)
+    A[:kept] = root[:, None] * (Vh[:kept] @ Q_A.mT)
+    B[:, :kept] = (Q_B @ U[:, :kept]) * root
+    return A, B, S
+
+
+def product_mean(stack: TensorDict, weights: Tensor, rank: int | None = None) -> TensorDict:
+    """Product mean: the weighted mean of the clients' *updates*, re-truncated by SVD (FlexLoRA, Bai et al. 2024).
+
+    Exact whenever ``rank`` is at least the rank of the mean. Clients may differ in scale and (padded) rank. Tensors
+    that are not LoRA pairs are averaged as by `mean`.
+
+    Args:
+        stack: ``[K]`` adapters.
+        weights: ``[K]``.
+        rank: rank of the result; the stack's own when left out.
+
+    Returns:
+        One adapter with the first client's scale.
+    """
+    stems = set(lora_stems(stack))
+    share = normalised(weights)
+    result: dict[str, Tensor] = {}
+    for name in names(stack):
+        stem, _, part = name.rpartition("/")
+        if stem not in stems:
+            result[name] = _mean_tensor(name, stack[name], share)
+        elif part == "A":
+            result |= _product(stack, stem, weights, rank or stack[name].shape[1])
+    return adapter(result)
+
+
+def _product(stack: TensorDict, stem: str, weights: Tensor, rank: int) -> dict[str, Tensor]:
+    dtype, scale = stack[f"{stem}/A"].dtype, stack[f"{stem}/scale"][0]
+    A, B, _ = truncate(*stacked_factors(stack, stem, weights), rank)
+    unscale = scale.double().sqrt()
+    return {f"{stem}/A": (A / unscale).to(dtype), f"{stem}/B": (B / unscale).to(dtype), f"{stem}/scale": scale.clone()}
+
+
+def stacking(stack: TensorDict, weights: Tensor) -> TensorDict:
+    """Exact mean of products by concatenation: rank K r, scale one (FLoRA, Wang et al. 2024)."""
+    stems = set(lora_stems(stack))
+    share = normalised(weights)
+    result: dict[str, Tensor] = {}
+    for name in names(stack):
+        stem, _, part = name.rpartition("/")
+        if stem not in stems:
+            result[name] = _mean_tensor(name, stack[name], share)
+        elif part == "A":
+            A, B = stacked_factors(stack, stem, weights)
+            dtype = stack[name].dtype
+            result |= {f"{stem}/A": A.to(dtype), f"{stem}/B": B.to(dtype), f"{stem}/scale": torch.ones((), dtype=dtype)}
+    return adapter(result)
+
+
+def dense(one: TensorDict, stem: str) -> Tensor:
+    """``scale * B A`` as an O x D matrix: for tests and export, not for training."""
+    return one[f"{stem}/scale"] * (one[f"{stem}/B"] @ one[f"{stem}/A"])
+
+
+def inner(stack: TensorDict, stem: str) -> Tensor:
+    """Frobenius inner products ``<scale_i B_i A_i, scale_j B_j A_j>`` of all pairs of clients, ``[K, K]``, float64."""
+    A, B = stack[f"{stem}/A"].double(), stack[f"{stem}/B"].double()
+    B = B * stack[f"{stem}/scale"].double()[:, None, None]
+    AA = torch.einsum("ird,jsd->ijrs", A, A)
+    BB = torch.einsum("ior,jos->ijrs", B, B)
+    return (AA * BB).sum((-2, -1))
+
+
+def gram(stack: TensorDict) -> Tensor:
+    """Inner products of the clients' whole updates, ``[K, K]``: LoRA by product, other tensors as they are."""
+    stems = lora_stems(stack)
+    clients = stack.batch_size[0]
+    total = torch.zeros(clients, clients, dtype=torch.float64)
+    for stem in stems:
+        total += inner(stack, stem)
+    for name in names(stack):
+        if "/lora/" not in name:
+            flat = stack[name].double().reshape(clients, -1)
+            total += flat @ flat.mT
+    return total
+
+
+def norms(stack: TensorDict) -> Tensor:
+    """Frobenius norm of each client's whole update, ``[K]``."""
+    return gram(stack).diagonal().clamp(min=0).sqrt()
+
+
+def cosine(stack: TensorDict) -> Tensor:
+    """Cosine similarity of the clients' whole updates, ``[K, K]``; zero where an update is zero."""
+    products = gram(stack)
+    length = products.diagonal().clamp(min=0).sqrt()
+    scale = length[:, None] * length[None, :]
+    return torch.where(scale > 0, products / scale.clamp(min=torch.finfo(torch.float64).tiny), 0.0)

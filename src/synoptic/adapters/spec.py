@@ -1,0 +1,70 @@
+"""What is adapted: LoRA factors, prompts and heads, chosen for each tower on its own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from synoptic.core import Section
+
+Target = Literal["q", "k", "v", "o", "fc1", "fc2"]
+
+
+class LoraSpec(Section):
+    """Low-rank updates W + (alpha / rank) B A (Hu et al. 2022, eq. 3) on chosen weights of chosen blocks."""
+
+    rank: int = Field(4, ge=1)
+    alpha: float | None = Field(None, gt=0, description="scale is alpha / rank; left out, alpha = rank")
+    layers: int | tuple[int, ...] | Literal["all"] = Field(2, description="the last n blocks, a list, or 'all'")
+    targets: tuple[Target, ...] = ("q", "k", "v")
+    pooling: bool = Field(False, description="also adapt an attention-pooling head (SigLIP's image tower)")
+
+    @property
+    def scale(self) -> float:
+        """alpha / rank, the factor in front of B A."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class PromptSpec(Section):
+    """Learned vectors in a tower's input sequence (text: CoOp, Zhou et al. 2022; vision: VPT, Jia et al. 2022)."""
+
+    primary = "length"
+    length: int = Field(4, ge=1)
+
+
+class TowerSpec(Section):
+    """How one tower is adapted. The words ``frozen``, ``lora``, ``prompt`` and ``head`` stand for the defaults."""
+
+    lora: LoraSpec | None = None
+    prompt: PromptSpec | None = None
+    head: bool = Field(False, description="a residual linear map on the tower's embedding, zero at the start")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        words: dict[str, dict[str, Any]] = {
+            "frozen": {}, "lora": {"lora": {}}, "prompt": {"prompt": {}}, "head": {"head": True},
+        }  # fmt: skip
+        if isinstance(value, str):
+            if value not in words:
+                raise ValueError(f"'{value}' is no way to adapt a tower; choose one of: {', '.join(words)}")
+            return words[value]
+        return value
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing in this tower is trained."""
+        return self.lora is None and self.prompt is None and not self.head
+
+
+class AdapterSpec(Section):
+    """What is trained on each tower of a dual encoder; everything else is the frozen base."""
+
+    vision: TowerSpec = TowerSpec()
+    text: TowerSpec = TowerSpec()

@@ -1,0 +1,31 @@
+"""One kind of error for whatever a user can mend: what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SynopticError(Exception):
+    """Something a user can mend. The message is one sentence that says what, where, and what to do.
+
+    Args:
+        what: what is wrong and where, without a full stop at the end.
+        fix: what to do about it, without a full stop at the end.
+    """
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        self.what = what
+        self.fix = fix
+        super().__init__(f"{what}; {fix}." if fix else f"{what}.")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A suggestion for a misspelt word: the closest known one, or the whole list.
+
+    >>> nearest("fedavgg", ["fedavg", "local"])
+    "did you mean 'fedavg'?"
+    """
+    names = sorted(known)
+    close = get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(names)}"

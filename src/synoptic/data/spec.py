@@ -1,0 +1,160 @@
+"""What data a run uses and how it is shared out: two sections of the recipe."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from synoptic.core.config import Section
+from synoptic.core.errors import SynopticError, nearest
+
+PartitionKind = Literal["iid", "classes", "dirichlet", "domain", "domain_dirichlet", "column"]
+SOURCES: Final = ("digits", "world", "parquet", "folder", "hub")
+EMBEDDED: Final = ("digits", "world")
+CLIENTS: Final = 5
+_NOVEL: Final = {"world": 0.5, "digits": 0.3}
+_WORLD_ONLY: Final = ("draw", "per_class", "test_per_class", "styles", "style_strength")
+_COLUMNS_ONLY: Final = ("image", "label", "domain", "test_path")
+
+
+class PartitionSpec(Section):
+    """How training examples are shared out among clients. Every example goes to exactly one client."""
+
+    primary: ClassVar[str | None] = "kind"
+    replaces: ClassVar[bool] = True
+
+    kind: PartitionKind = Field(
+        "iid",
+        description="iid: equal random parts; classes: each client holds few classes; dirichlet: label skew; domain: "
+        "one domain per client; domain_dirichlet: label skew inside each domain; column: one client per value",
+    )
+    alpha: float = Field(0.5, gt=0, description="dirichlet kinds: small is skewed (0.1), large is even (100)")
+    classes_per_client: int | None = Field(
+        None, ge=1, description="classes: how many each client holds; none shares the classes out without overlap"
+    )
+    column: str | None = Field(None, description="column: the source's column whose values are the clients")
+    min_examples: int = Field(1, ge=1, description="fewest training examples a client may hold")
+
+    @model_validator(mode="after")
+    def _only_own_options(self) -> PartitionSpec:
+        owners = {
+            "alpha": ("dirichlet", "domain_dirichlet"),
+            "classes_per_client": ("classes",),
+            "column": ("column",),
+        }
+        for option, kinds in owners.items():
+            is_set = getattr(self, option) != type(self).model_fields[option].default
+            if is_set and self.kind not in kinds:
+                raise SynopticError(
+                    f"partition.{option} has no meaning for partition.kind={self.kind}",
+                    f"leave it out or use kind={' or '.join(kinds)}",
+                )
+        if self.kind == "column" and self.column is None:
+            raise SynopticError("partition.kind=column does not say which column", "set partition.column")
+        return self
+
+
+class DataSpec(Section):
+    """Where examples come from, which of them are used, and who holds them."""
+
+    primary: ClassVar[str | None] = "source"
+
+    source: str = Field(
+        "digits",
+        description="digits (real, offline), world (generated), parquet, folder or hub; parquet:PATH, folder:PATH and "
+        "hub:ID say source and path in one word",
+    )
+    path: str | None = Field(
+        None, description="parquet: file, glob, folder, or a path with {split}; folder: a folder; hub: a data set id"
+    )
+    test_path: str | None = Field(
+        None, description="parquet: the test file or glob, if `path` names only the train one"
+    )
+    image: str = Field("image", description="parquet, hub: the column of images")
+    label: str = Field("label", description="parquet, hub: the column of class labels (integers or words)")
+    domain: str | None = Field(None, description="parquet, hub: the column of domains, if any")
+    class_names: tuple[str, ...] | None = Field(None, description="words for the classes, in the source's order")
+    template: str | None = Field(
+        None, description='prompt with {} for the class; none: the source\'s own ("a photo of a {}.")'
+    )
+    classes: int | tuple[str, ...] | None = Field(
+        None, description="only the first n or these classes; world: how many are drawn (20), or their names"
+    )
+    novel: float | tuple[str, ...] = Field(
+        0.0, description="share of the classes (the last ones), or their names, never trained; world 0.5, digits 0.3"
+    )
+    domains: tuple[str, ...] | None = Field(None, description="only these domains")
+    shots: int | None = Field(None, ge=1, description="examples per class and client; none: all")
+    clients: int | None = Field(
+        None, ge=1, description="number of clients; none: 5, or one per domain or column value for those partitions"
+    )
+    validation: float = Field(
+        0.0, ge=0, lt=1, description="share of each client's training examples kept for validation"
+    )
+    partition: PartitionSpec = Field(
+        default_factory=PartitionSpec,
+        description="who holds what; default: world classes, sources with a domain column domain, others dirichlet",
+    )
+    train_limit: int | None = Field(
+        None, ge=1, description="use at most so many training examples, stratified by class"
+    )
+    test_limit: int | None = Field(None, ge=1, description="use at most so many test examples, stratified by class")
+    draw: int = Field(0, ge=0, description="world: which classes are drawn")
+    per_class: int = Field(100, ge=1, description="world: training images per base class")
+    test_per_class: int = Field(40, ge=1, description="world: test images per class")
+    styles: tuple[str, ...] = Field(
+        ("pastel", "blurred"), min_length=1, description="world: the clients' styles (domains)"
+    )
+    style_strength: float = Field(0.75, ge=0, le=1, description="world: how far a style is from the plain picture")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_by_source(cls, value: Any) -> Any:
+        """Split "parquet:PATH" and fill what depends on the source, so that a saved recipe shows it."""
+        if isinstance(value, str):
+            value = {"source": value}
+        if not isinstance(value, dict):
+            return value
+        filled = dict(value)
+        source = filled.get("source", "digits")
+        if isinstance(source, str) and ":" in source:
+            source, path = source.split(":", 1)
+            if filled.get("path") not in (None, path):
+                raise SynopticError(f"data.source and data.path name two paths ({path}, {filled['path']})", "give one")
+            filled |= {"source": source, "path": path}
+        if filled.get("novel") is None:
+            filled["novel"] = _NOVEL.get(source, 0.0)
+        kind = {"world": "classes"}.get(source, "domain" if filled.get("domain") else "dirichlet")
+        partition = filled.get("partition")
+        if partition is None or (isinstance(partition, dict) and "kind" not in partition):
+            filled["partition"] = {"kind": kind, **(partition or {})}
+        return filled
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataSpec:
+        if self.source not in SOURCES:
+            raise SynopticError(f"data.source={self.source!r} is not known", nearest(self.source, SOURCES))
+        if self.source in EMBEDDED and self.path is not None:
+            raise SynopticError(f"data.path has no meaning for data.source={self.source}", "leave it out")
+        if self.source not in EMBEDDED and not self.path:
+            raise SynopticError(f"data.source={self.source} needs a path", f"write source={self.source}:PATH")
+        self._refuse("world", _WORLD_ONLY, self.source == "world")
+        self._refuse("parquet and hub", _COLUMNS_ONLY, self.source in ("parquet", "hub"))
+        if isinstance(self.novel, float) and not 0 <= self.novel < 1:
+            raise SynopticError(f"data.novel={self.novel} is not a share of the classes", "use 0 <= novel < 1 or names")
+        if isinstance(self.classes, int) and self.classes < 1:
+            raise SynopticError(f"data.classes={self.classes} leaves no class", "use at least 1")
+        if self.template is not None and "{}" not in self.template:
+            raise SynopticError(f"data.template={self.template!r} has no place for the class", "write {} where it goes")
+        return self
+
+    def _refuse(self, owners: str, options: tuple[str, ...], allowed: bool) -> None:
+        changed = [name for name in options if getattr(self, name) != type(self).model_fields[name].default]
+        if changed and not allowed:
+            raise SynopticError(
+                f"data.{changed[0]} has no meaning for data.source={self.source}", f"it is for {owners}"
+            )
+
+
+KINDS: Final = get_args(PartitionKind)

@@ -1,0 +1,54 @@
+"""The workbench that all cohorts share: the frozen base, the data, the caches and the training settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from synoptic.data.federated import FederatedData
+from synoptic.learning.classifier import Classifier, ImageRows
+from synoptic.learning.spec import TrainSpec
+from synoptic.models.cache import Budget
+from synoptic.models.dual_encoder import DualEncoder
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a task needs besides its message. On a real site it holds that site's data, with one client."""
+
+    model: DualEncoder
+    data: FederatedData
+    classifier: Classifier
+    train_rows: ImageRows
+    test_rows: ImageRows
+    train: TrainSpec
+    seed: int
+    rounds: int
+
+
+def make_bench(
+    model: DualEncoder, data: FederatedData, train: TrainSpec, seed: int, rounds: int, cache: Budget | None
+) -> Bench:
+    """A workbench whose caches hold neighbours client by client.
+
+    Args:
+        model: the frozen base.
+        data: who holds what.
+        train: local training.
+        seed: root of all random streams.
+        rounds: of the whole run, for schedules.
+        cache: memory for frozen prefixes; None recomputes them at every step.
+    """
+    clients = data.clients
+    order = np.concatenate([clients.train_rows.positions, clients.val_rows.positions])
+    return Bench(
+        model=model,
+        data=data,
+        classifier=Classifier(model, data.train.class_names, data.template),
+        train_rows=ImageRows(model, data.train, order, cache),
+        test_rows=ImageRows(model, data.test, np.arange(len(data.test)), cache),
+        train=train,
+        seed=seed,
+        rounds=rounds,
+    )

@@ -1,0 +1,132 @@
+"""The client's side: K >= 1 clients who train together, their data, personal state and random streams.
+
+Legend: K clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torch import Tensor
+
+from synoptic.adapters.stack import expand
+from synoptic.core import SynopticError, generator
+from synoptic.federation.bench import Bench
+from synoptic.federation.message import Replies, Stacked
+from synoptic.federation.personal import Personal
+from synoptic.learning.batches import plan
+from synoptic.learning.fit import Fitted, Loss, Penalty, fit
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def task(function: Function) -> Function:
+    """Mark a method's function as something a client may be asked to do."""
+    function.__synoptic_task__ = True  # type: ignore[attr-defined]
+    return function
+
+
+class Cohort:
+    """K clients as a task sees them. A task must not care whether K is one or many.
+
+    Args:
+        clients: their numbers.
+        bench: the shared workbench.
+        personal: their personal state.
+        round_: which round it is.
+        scope: name patterns of tensors that are personal by declaration (`Method.personal`).
+    """
+
+    def __init__(
+        self, clients: Sequence[int], bench: Bench, personal: Personal, round_: int, scope: Sequence[str] = ()
+    ) -> None:
+        self.clients = list(clients)
+        self.bench = bench
+        self.model = bench.model
+        self.personal = personal
+        self.round = round_
+        self._scope = tuple(scope)
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+    @property
+    def positions(self) -> list[NDArray[np.int64]]:
+        """Each client's training examples: positions in the training table."""
+        return [self.bench.data.clients.train(client) for client in self.clients]
+
+    @property
+    def examples(self) -> Tensor:
+        """Number of training examples ``[K]``: the usual weight."""
+        return torch.tensor([float(len(positions)) for positions in self.positions])
+
+    def generator(self, client: int, purpose: str) -> torch.Generator:
+        """The random stream of one client (by number) for one purpose in this round."""
+        return generator(self.bench.seed, purpose, self.round, client)
+
+    @property
+    def classification(self) -> Loss:
+        """Cross-entropy of images against the names of all base classes."""
+        data = self.bench.data
+        return self.bench.classifier.loss(self.bench.train_rows, data.train.labels, data.base_classes)
+
+    def fit(
+        self, start: TensorDict, loss: Loss | None = None, penalty: Penalty | None = None,
+        trainable: str | Sequence[str] = "*",
+    ) -> Fitted:  # fmt: skip
+        """Local training from one adapter for all (batch size ``[]``) or from a stack ``[K]``.
+
+        Args:
+            start: where to start; left unchanged.
+            loss: classification when left out.
+            penalty: an extra term, such as `synoptic.learning.objectives.proximal.proximal`.
+            trainable: name patterns of what may move.
+        """
+        bench = self.bench
+        stack = start if start.batch_dims else expand(start, len(self))
+        plans = [
+            plan(positions, bench.train, bench.seed, self.round, client)
+            for client, positions in zip(self.clients, self.positions, strict=True)
+        ]
+        rate = bench.train.rate(self.round, bench.rounds)
+        return fit(stack, plans, loss or self.classification, bench.train, rate, trainable, penalty)
+
+    def reply(self, **fields: Stacked) -> Replies:
+        """What goes back to the server, one row for each client.
+
+        Raises:
+            SynopticError: a field without one row per client, or with a personal tensor in it.
+        """
+        for name, field in fields.items():
+            if len(field) != len(self):
+                raise SynopticError(f"reply field '{name}' has {len(field)} rows for {len(self)} clients",
+                                    "give one row for each client of the cohort")  # fmt: skip
+            for place in range(len(self)):
+                self._refuse_personal(name, field, place)
+        return Replies(self.clients, {name: _detached(field) for name, field in fields.items()}, [])
+
+    def _refuse_personal(self, name: str, field: Stacked, place: int) -> None:
+        whole = isinstance(field, TensorDict)
+        parts = {f"{name}/{key}": tensor[place] for key, tensor in field.items()} if whole else {name: field[place]}
+        for key, tensor in parts.items():
+            declared = any(fnmatchcase(key.partition("/")[2] or key, pattern) for pattern in self._scope)
+            leaked = key if declared else self.personal.leak(place, tensor)
+            if leaked is not None:
+                raise PersonalLeak(f"reply field '{key}' of client {self.clients[place]} is personal ('{leaked}') "
+                                   "and may not leave the client", "reply with shared tensors only")  # fmt: skip
+
+
+class PersonalLeak(SynopticError):
+    """A task tried to send what belongs to the client. A mistake of the method, so it stops the run."""
+
+
+def _detached(field: Stacked) -> Stacked:
+    if isinstance(field, list):
+        return [tensor.detach() for tensor in field]
+    return field.detach()

@@ -1,0 +1,144 @@
+"""Personal state: what a client keeps between rounds and never sends.
+
+Only clients that were ever asked have any; on disk each has one file per committed version, so memory follows the
+cohort and a checkpoint can name the exact versions it belongs to.
+
+Legend: K clients of the cohort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from synoptic.adapters.stack import expand, stack_of
+from synoptic.core import SynopticError
+from synoptic.core.files import digest, write_bytes
+from synoptic.federation.message import Field, decode, encode
+
+Entry = dict[str, Field]
+
+
+class PersonalStore:
+    """Personal state of all clients, by client number.
+
+    Args:
+        folder: where committed versions lie; None keeps everything in memory (tests, short experiments).
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._changed: dict[int, Entry] = {}
+        self.versions: dict[int, int] = {}
+
+    def load(self, client: int) -> Entry:
+        """A client's fields, empty if it has none."""
+        if client in self._changed:
+            return self._changed[client]
+        if client in self.versions and self._folder is not None:
+            path = self._path(client, self.versions[client])
+            try:
+                return decode(path.read_bytes())
+            except (OSError, SynopticError) as error:
+                raise SynopticError(f"the personal state of client {client} in {path} is missing or damaged",
+                                    "resume from an older checkpoint, or start the run anew") from error  # fmt: skip
+        return {}
+
+    def store(self, client: int, entry: Entry) -> None:
+        """Remember fields until the next commit."""
+        self._changed[client] = entry
+
+    def commit(self, round_: int) -> None:
+        """Write what changed as version ``round_``; without a folder, keep it in memory."""
+        if self._folder is None:
+            return
+        for client, entry in self._changed.items():
+            write_bytes(self._path(client, round_), encode(entry))
+            self.versions[client] = round_
+        self._changed.clear()
+
+    def clean(self, wanted: Sequence[dict[int, int]]) -> None:
+        """Remove files that none of the wanted version tables names."""
+        if self._folder is None or not self._folder.exists():
+            return
+        keep = {self._path(client, round_).name for table in wanted for client, round_ in table.items()}
+        for path in self._folder.glob("*.safetensors"):
+            if path.name not in keep:
+                path.unlink()
+
+    def clients(self) -> list[int]:
+        """Everybody who has personal state, ascending."""
+        return sorted({*self._changed, *self.versions})
+
+    def hash(self) -> str:
+        """Content hash of everybody's state."""
+        return digest(*(part for client in self.clients() for part in (str(client), encode(self.load(client)))))
+
+    def _path(self, client: int, round_: int) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{client:07d}-r{round_:05d}.safetensors"
+
+
+class Personal:
+    """A cohort's view of its clients' personal state, side by side: ``cohort.personal["adapter"]`` is a stack ``[K]``.
+
+    Writes are staged; the federation commits them when the task has succeeded.
+    """
+
+    def __init__(self, store: PersonalStore, clients: Sequence[int]) -> None:
+        self._store = store
+        self._clients = list(clients)
+        self.entries: list[Entry] = [dict(store.load(client)) for client in self._clients]
+
+    def get(self, name: str, default: TensorDict | Tensor) -> TensorDict | Tensor:
+        """The field as a stack ``[K]``; a client that has none yet gets ``default`` (one client's value)."""
+        values = [entry.get(name, default) for entry in self.entries]
+        if isinstance(default, TensorDict):
+            if all(value is default for value in values):
+                return expand(default, len(values))
+            return stack_of([value for value in values if isinstance(value, TensorDict)])
+        return torch.stack([value for value in values if isinstance(value, Tensor)])
+
+    def adapter(self, name: str, default: TensorDict) -> TensorDict:
+        """`get` for adapters."""
+        stack = self.get(name, default)
+        assert isinstance(stack, TensorDict)
+        return stack
+
+    def __contains__(self, name: str) -> bool:
+        return all(name in entry for entry in self.entries)
+
+    def __setitem__(self, name: str, stack: TensorDict | Tensor) -> None:
+        if stack.shape[0] != len(self._clients):
+            raise SynopticError(f"personal '{name}' has {stack.shape[0]} rows for {len(self._clients)} clients",
+                                "assign a stack with one row for each client of the cohort")  # fmt: skip
+        for place, entry in enumerate(self.entries):
+            entry[name] = stack[place].detach().clone()
+
+    def commit(self) -> None:
+        """Hand the staged fields to the store."""
+        for client, entry in zip(self._clients, self.entries, strict=True):
+            if entry:
+                self._store.store(client, entry)
+
+    def leak(self, place: int, tensor: Tensor) -> str | None:
+        """The name of the personal tensor that ``tensor`` is, is a view of, or equals; None when it is none of them.
+
+        Tensors of one repeated value (fresh zeros, scales) say nothing about anybody and pass.
+        """
+        for name, field in self.entries[place].items():
+            parts = {f"{name}/{key}": part for key, part in field.items()} if isinstance(field, TensorDict) else {name: field}
+            for key, part in parts.items():
+                if isinstance(part, Tensor) and _same(part, tensor):
+                    return key
+        return None
+
+
+def _same(personal: Tensor, tensor: Tensor) -> bool:
+    if personal.numel() == 0 or personal.shape != tensor.shape:
+        return False
+    return bool(torch.equal(personal, tensor.to(personal.dtype))) and bool((personal != personal.flatten()[0]).any())

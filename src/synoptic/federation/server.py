@@ -1,0 +1,112 @@
+"""The server's side: state, the round's cohort, and `ask`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from tensordict import TensorDict
+
+from synoptic.adapters.spec import AdapterSpec
+from synoptic.core import SynopticError
+from synoptic.core.seeds import numpy_generator
+from synoptic.federation.bench import Bench
+from synoptic.federation.ledger import EVALUATION, Ledger
+from synoptic.federation.message import Each, Failure, Field, Replies, field_bytes
+from synoptic.federation.spec import FederationSpec
+from synoptic.federation.state import State
+from synoptic.federation.validate import validated
+
+
+class Federation(Protocol):
+    """Whatever carries a task to clients and brings back their replies."""
+
+    def deliver(self, task: str, clients: Sequence[int], round_: int, payload: dict[str, Field | Each]) -> Replies:
+        """Ask each client to do ``task``; failures stand beside the results."""
+        ...
+
+
+class RoundFailed(SynopticError):
+    """Too few clients answered. The round goes by without a change."""
+
+
+class Server:
+    """What a method's server code sees. There is no socket, process or device in it.
+
+    Attributes:
+        state: named adapters, tensors and scalars that survive between rounds.
+        round: the current round, counted from 0.
+        failures: clients whose replies were missing or refused in this round.
+        log: numbers that the method wants in the round's event.
+    """
+
+    def __init__(self, bench: Bench, federation: Federation, spec: FederationSpec, adapter: AdapterSpec) -> None:
+        self.bench = bench
+        self.model = bench.model
+        self.state = State()
+        self.ledger = Ledger()
+        self.round = 0
+        self.failures: list[Failure] = []
+        self.log: dict[str, float] = {}
+        self._federation = federation
+        self._spec = spec
+        self._adapter = adapter
+
+    @property
+    def clients(self) -> int:
+        """How many clients there are."""
+        return len(self.bench.data.clients)
+
+    @property
+    def sampled(self) -> list[int]:
+        """This round's cohort, ascending: drawn without replacement from a stream named by the round."""
+        share = self._spec.participation
+        count = min(self.clients, max(1, round(share * self.clients) if share <= 1 else round(share)))
+        if count == self.clients:
+            return list(range(count))
+        rng = numpy_generator(self.bench.seed, "cohort", self.round)
+        return sorted(int(client) for client in rng.choice(self.clients, count, replace=False))
+
+    def new_adapter(self) -> TensorDict:
+        """A fresh adapter as the recipe describes it; its update is zero."""
+        return self.model.new_adapter(self._adapter, self.bench.seed)
+
+    def ask(self, task: str, to: Sequence[int] | None = None, **payload: Field | Each) -> Replies:
+        """Ask clients to do a task, and wait for their replies.
+
+        Args:
+            task: the name of one of the method's tasks.
+            to: which clients; this round's cohort when left out.
+            payload: what they need. Wrap a value in `Each` to send every client its own.
+
+        Returns:
+            Valid replies in client order, failures beside them.
+
+        Raises:
+            RoundFailed: fewer valid replies than the recipe's ``federation.min_replies``.
+        """
+        clients = self.sampled if to is None else sorted(to)
+        for name, field in payload.items():
+            sizes = [field_bytes(field[place]) for place in range(len(clients))] if isinstance(field, Each) else None
+            self.ledger.add("down", task, name, sum(sizes) if sizes is not None else _plain(field) * len(clients))
+        replies = self._federation.deliver(task, clients, self.round, payload)
+        replies = validated(replies, payload, task, self.round, self._spec.max_update_norm)
+        for place in range(len(replies)):
+            for name, value in replies.of(place).items():
+                self.ledger.add("up", task, name, field_bytes(value))
+        self.failures += replies.failures
+        self._enough(task, len(clients), replies)
+        return replies
+
+    def _enough(self, task: str, asked: int, replies: Replies) -> None:
+        least = self._spec.min_replies
+        needed = min(asked, max(1, round(least * asked) if least < 1 else round(least)))
+        if task != EVALUATION and len(replies) < needed:
+            reasons = "; ".join(str(failure) for failure in replies.failures[:3])
+            raise RoundFailed(f"round {self.round} got {len(replies)} valid replies of {asked} and needs {needed} ({reasons})",
+                              "mend those clients or lower federation.min_replies")  # fmt: skip
+
+
+def _plain(field: Field | Each) -> int:
+    assert not isinstance(field, Each)
+    return field_bytes(field)

@@ -1,0 +1,148 @@
+"""The prefix cache: what the frozen part computes is computed once per image for a whole run.
+
+Examples are computed in fixed blocks of neighbours, whoever asks first, so a cached value is a pure function of the
+example and never of the order in which clients happened to train: a resumed run sees the same bits. Values rest in
+memory up to a byte budget, after that in a file of the same block layout, never recomputed.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from synoptic.core import SynopticError
+
+BLOCK = 32
+"""Examples computed together. Small enough that a client with few examples wastes little, large enough to be fast."""
+
+UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def parse_bytes(text: str | int) -> int:
+    """Bytes of a size such as ``2GiB``, ``500 MB`` or ``1000``.
+
+    >>> parse_bytes("2KiB")
+    2048
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
+    if match is None or match[2].upper() not in UNITS:
+        raise SynopticError(f"'{text}' is not a size", "write it like 500MB or 2GiB")
+    return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+class Budget:
+    """Bytes of memory that several caches share, and the folder they spill to."""
+
+    def __init__(self, memory: int, folder: Path | None = None) -> None:
+        self.free = memory
+        self._folder = folder
+        self._own: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where to spill: the user's folder, or a temporary one that goes with the process."""
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return self._folder
+        if self._own is None:
+            self._own = tempfile.TemporaryDirectory(prefix="synoptic-cache-")
+        return Path(self._own.name)
+
+
+class PrefixCache:
+    """Rows of one frozen computation over one table of examples.
+
+    Args:
+        key: identity of (weights, preprocessing, depth, table); names the file that it spills to.
+        compute: positions ``[n]`` -> rows ``[n, ...]`` float32; called with whole blocks of ``order``.
+        order: all positions that will ever be asked for, in the order that makes neighbours likely together.
+        budget: shared memory budget.
+    """
+
+    def __init__(
+        self, key: str, compute: Callable[[NDArray[np.int64]], Tensor], order: NDArray[np.int64], budget: Budget
+    ) -> None:
+        self._key = key
+        self._compute = compute
+        self._order = order
+        self._budget = budget
+        top = int(order.max(initial=-1)) + 1
+        self._place = np.full(top, -1, dtype=np.int64)
+        self._place[order] = np.arange(len(order))
+        self._filled = np.zeros(-(-len(order) // BLOCK), dtype=bool)
+        self._memory: Tensor | None = None
+        self._disk: np.memmap[tuple[int, ...], np.dtype[np.float32]] | None = None
+
+    @property
+    def misses(self) -> int:
+        """Blocks computed so far; each at most once."""
+        return int(self._filled.sum())
+
+    @property
+    def spilled(self) -> int:
+        """Rows whose place is on disk."""
+        return 0 if self._disk is None else len(self._disk)
+
+    def fetch(self, positions: NDArray[np.int64]) -> Tensor:
+        """Rows ``[n, ...]`` in the order asked for; ``n`` is at least one.
+
+        Raises:
+            SynopticError: a position that is not in the table.
+        """
+        places = self._places(positions)
+        for block in np.unique(places // BLOCK):
+            if not self._filled[block]:
+                self._fill(int(block))
+        assert self._memory is not None, "fetch of no positions"
+        limit = len(self._memory)
+        if self._disk is None or (places < limit).all():
+            return self._memory[torch.from_numpy(places)]
+        rows = self._memory.new_empty(len(places), *self._memory.shape[1:])
+        near = places < limit
+        rows[torch.from_numpy(near)] = self._memory[torch.from_numpy(places[near])]
+        rows[torch.from_numpy(~near)] = torch.from_numpy(self._disk[places[~near] - limit])
+        return rows
+
+    def _places(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        inside = (positions >= 0) & (positions < len(self._place))
+        places = np.where(inside, self._place[np.where(inside, positions, 0)], -1)
+        if (places < 0).any():
+            raise SynopticError(f"example {int(positions[places < 0][0])} is outside the cache's table",
+                                "ask only for examples of a client or of a test split")  # fmt: skip
+        return places
+
+    def _fill(self, block: int) -> None:
+        start, stop = block * BLOCK, min((block + 1) * BLOCK, len(self._order))
+        rows = self._compute(self._order[start:stop])
+        if self._memory is None:
+            self._allocate(rows[0])
+        assert self._memory is not None
+        limit = len(self._memory)
+        if stop <= limit:
+            self._memory[start:stop] = rows
+        else:
+            assert self._disk is not None
+            self._disk[start - limit : stop - limit] = rows.numpy()
+        self._filled[block] = True
+
+    def _allocate(self, row: Tensor) -> None:
+        """Memory for as many whole blocks as the budget allows (pages are touched only when filled), disk for the rest."""
+        size = row.numel() * 4
+        blocks = min(len(self._filled), self._budget.free // (size * BLOCK))
+        limit = min(blocks * BLOCK, len(self._order))
+        self._budget.free -= limit * size
+        self._memory = torch.empty(limit, *row.shape)
+        if limit < len(self._order):
+            shape = (len(self._order) - limit, *row.shape)
+            try:
+                self._disk = np.memmap(self._budget.folder / f"{self._key}.f32", np.float32, "w+", shape=shape)
+            except OSError as error:
+                raise SynopticError(f"the prefix cache cannot spill to its folder ({error})",
+                                    "set compute.cache_dir to a folder with room, or compute.cache=false") from error  # fmt: skip

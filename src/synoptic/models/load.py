@@ -1,0 +1,118 @@
+"""Loading a frozen base: by the name of an embedded one, a folder, or a hub id."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from synoptic.core import SynopticError
+from synoptic.core.errors import nearest
+from synoptic.core.files import digest
+from synoptic.models.dual_encoder import DualEncoder
+from synoptic.models.preprocess import Preprocess
+
+FAMILIES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+BaseDtype = Literal["float32", "bfloat16"]
+
+
+def embedded() -> dict[str, Path]:
+    """Checkpoints that ship with the package, by name."""
+    root = Path(str(resources.files("synoptic.models"))) / "embedded"
+    return {path.name: path for path in sorted(root.glob("*")) if (path / "config.json").exists()}
+
+
+def load_dual_encoder(name: str, dtype: BaseDtype = "float32") -> DualEncoder:
+    """A frozen dual encoder.
+
+    Args:
+        name: an embedded checkpoint (``tiny-clip``), a folder written by ``save_pretrained``, or a hub id.
+        dtype: how the frozen linear and embedding weights rest; norms and everything trained stay float32.
+
+    Raises:
+        SynopticError: nothing of that name, a damaged file, or a family that is not a dual encoder.
+    """
+    where, local = _locate(name)
+    config = _read_config(where, name, local)
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        raise SynopticError(f"'{name}' is a {config.model_type} model, not a dual encoder Synoptic knows",
+                            f"use one of the families: {', '.join(FAMILIES)}")  # fmt: skip
+    model, tokenizer, processor = _read(where, name, family, local)
+    fingerprint = _fingerprint(model)
+    if dtype == "bfloat16":
+        _halve(model)
+    return DualEncoder(model, tokenizer, Preprocess(processor), fingerprint, name)
+
+
+@cache
+def shared_dual_encoder(name: str, dtype: BaseDtype = "float32") -> DualEncoder:
+    """The same as `load_dual_encoder`, loaded once in a process: runs share the base and its caches."""
+    return load_dual_encoder(name, dtype)
+
+
+def _locate(name: str) -> tuple[str, bool]:
+    known = embedded()
+    if name in known:
+        return str(known[name]), True
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise SynopticError(f"the folder {path} holds no config.json", "point to a folder made by save_pretrained")
+        return str(path), True
+    if "/" not in name or name.startswith((".", "/", "~")):
+        raise SynopticError(f"there is no embedded model or folder called '{name}'",
+                            f"{nearest(name, known)}, or give a folder or a hub id such as openai/clip-vit-base-patch32")  # fmt: skip
+    return name, False
+
+
+def _read_config(where: str, name: str, local: bool) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(where, local_files_only=local)
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, local, error) from error
+
+
+def _read(where: str, name: str, family: str, local: bool) -> tuple[Any, Any, Any]:
+    import transformers
+    from safetensors import SafetensorError
+
+    quiet = os.environ.get("TRANSFORMERS_VERBOSITY") is None
+    if quiet:
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+    options: dict[str, Any] = {"local_files_only": local}
+    try:
+        model = getattr(transformers, family).from_pretrained(where, dtype=torch.float32, use_safetensors=True, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
+        processor = transformers.AutoImageProcessor.from_pretrained(where, **options)
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+        raise _unreadable(name, local, error) from error
+    return model, tokenizer, processor
+
+
+def _unreadable(name: str, local: bool, error: Exception) -> SynopticError:
+    reason = str(error).strip().splitlines()[0].rstrip(".")[:200]
+    fix = "write it again with save_pretrained" if local else "check the id and the connection, or give a local folder"
+    return SynopticError(f"the model '{name}' could not be read ({reason})", fix)
+
+
+def _fingerprint(model: nn.Module) -> str:
+    config = getattr(model, "config").to_diff_dict()  # noqa: B009
+    stable = {key: value for key, value in sorted(config.items()) if key not in {"transformers_version", "dtype"}}
+    weights = [part for name, tensor in sorted(model.state_dict().items()) for part in (name, tensor)]
+    return digest(repr(stable), *weights)
+
+
+def _halve(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding | nn.MultiheadAttention):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(torch.bfloat16)

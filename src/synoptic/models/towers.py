@@ -1,0 +1,121 @@
+"""The two towers of a dual encoder, cut open between blocks, so that what is frozen is computed once.
+
+A tower is ``embed`` (inputs -> hidden states at depth 0), ``run`` (blocks start..stop) and ``finish`` (pooling and
+projection). Depth ``d`` means "the hidden states that enter block d"; depth ``len(blocks)`` enters the pooling. The
+modules are Hugging Face's own; only the order of the calls is ours, and a test holds it equal to theirs.
+
+Legend: N rows, T tokens, D width, E joint dimension.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokenised texts: ``ids [N, T]`` and the position ``[N]`` whose final state stands for the text."""
+
+    ids_NT: Tensor
+    pool_N: Tensor
+
+
+class VisionTower:
+    """Image tower of CLIP or SigLIP."""
+
+    name = "vision"
+
+    def __init__(self, model: Any) -> None:
+        self._model = model.vision_model
+        self._projection: nn.Module = getattr(model, "visual_projection", nn.Identity())
+        self._norm_first: nn.Module = getattr(self._model, "pre_layrnorm", nn.Identity())
+        self._pooling = getattr(self._model, "head", None)
+        self.blocks = [f"vision_model.encoder.layers.{i}" for i in range(len(self._model.encoder.layers))]
+        self.pooling_block = "vision_model.head" if self._pooling is not None else None
+        self.width: int = self._model.config.hidden_size
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Pixels ``[N, 3, H, W]`` to hidden states ``[N, T, D]`` at depth 0."""
+        hidden: Tensor = self._norm_first(self._model.embeddings(pixels))
+        return hidden
+
+    def run(self, hidden_NTD: Tensor, start: int, stop: int | None = None) -> Tensor:
+        """Blocks ``start`` up to ``stop`` (exclusive; the end when left out)."""
+        for layer in self._model.encoder.layers[start:stop]:
+            hidden_NTD = layer(hidden_NTD, None)
+        return hidden_NTD
+
+    def finish(self, hidden_NTD: Tensor) -> Tensor:
+        """Pooled, projected, not normalised: ``[N, E]``."""
+        if self._pooling is not None:
+            pooled: Tensor = self._pooling(self._model.post_layernorm(hidden_NTD))
+            return pooled
+        projected: Tensor = self._projection(self._model.post_layernorm(hidden_NTD[:, 0]))
+        return projected
+
+    def insert_prompt(self, hidden_NTD: Tensor, prompt_KLD: Tensor) -> Tensor:
+        """Append each client's prompt vectors to its rows (client-major), after the position embeddings."""
+        rows = hidden_NTD.shape[0] // prompt_KLD.shape[0]
+        return torch.cat([hidden_NTD, prompt_KLD.repeat_interleave(rows, dim=0).to(hidden_NTD.dtype)], dim=1)
+
+
+class TextTower:
+    """Text tower of CLIP (causal, pooled at the end token) or SigLIP (bidirectional, pooled at the last position)."""
+
+    name = "text"
+    pooling_block = None
+
+    def __init__(self, model: Any) -> None:
+        self._model = model.text_model
+        self.causal = hasattr(model, "text_projection")
+        self._projection: nn.Module = model.text_projection if self.causal else self._model.head
+        self.blocks = [f"text_model.encoder.layers.{i}" for i in range(len(self._model.encoder.layers))]
+        self.width: int = self._model.config.hidden_size
+        self.length: int = self._model.config.max_position_embeddings
+
+    def tokens(self, ids_NT: Tensor) -> Tokens:
+        """Where each text is pooled; `transformers` decides by the end token, or the highest id in old CLIP configs."""
+        if not self.causal:
+            return Tokens(ids_NT, torch.full((ids_NT.shape[0],), ids_NT.shape[1] - 1))
+        end = self._model.config.eos_token_id
+        return Tokens(ids_NT, ids_NT.argmax(1) if end == 2 else (ids_NT == end).int().argmax(1))
+
+    def embed(self, tokens: Tokens) -> Tensor:
+        """Token and position embeddings ``[N, T, D]``."""
+        hidden: Tensor = self._model.embeddings(input_ids=tokens.ids_NT)
+        return hidden
+
+    def embed_with_prompt(self, tokens: Tokens, prompt_KLD: Tensor) -> tuple[Tensor, Tensor]:
+        """Insert each client's context after the start token (CLIP) or at the front (SigLIP): CoOp's layout.
+
+        Returns:
+            Hidden states ``[K * N, T', D]``, client-major, and pooled positions ``[K * N]``. Sequences grow by the
+            prompt's length up to the tower's limit; padding falls off the end.
+        """
+        clients, length, _ = prompt_KLD.shape
+        words_NTD = self._model.embeddings.token_embedding(tokens.ids_NT)
+        texts = words_NTD.shape[0]
+        start = 1 if self.causal else 0
+        rows = words_NTD.unsqueeze(0).expand(clients, *words_NTD.shape)
+        prompt = prompt_KLD.unsqueeze(1).expand(clients, texts, length, -1).to(words_NTD.dtype)
+        joined = torch.cat([rows[:, :, :start], prompt, rows[:, :, start:]], dim=2).flatten(0, 1)[:, : self.length]
+        hidden = self._model.embeddings(inputs_embeds=joined)
+        pool = tokens.pool_N + length if self.causal else torch.full_like(tokens.pool_N, joined.shape[1] - 1)
+        return hidden, pool.repeat(clients)
+
+    def run(self, hidden_NTD: Tensor, start: int, stop: int | None = None) -> Tensor:
+        """Blocks ``start`` up to ``stop`` (exclusive; the end when left out)."""
+        extra = {"is_causal": True} if self.causal else {}
+        for layer in self._model.encoder.layers[start:stop]:
+            hidden_NTD = layer(hidden_NTD, None, **extra)
+        return hidden_NTD
+
+    def finish(self, hidden_NTD: Tensor, pool_N: Tensor) -> Tensor:
+        """Pooled, projected, not normalised: ``[N, E]``."""
+        pooled = hidden_NTD[torch.arange(hidden_NTD.shape[0], device=hidden_NTD.device), pool_N]
+        projected: Tensor = self._projection(self._model.final_layer_norm(pooled))
+        return projected
