@@ -52,7 +52,8 @@ def _mean_tensor(name: str, tensor: Tensor, share: Tensor) -> Tensor:
             raise SynopticError(f"{name} differs between clients, so their factors cannot be averaged one by one",
                                 "aggregate with the product mean, or use one alpha / rank")  # fmt: skip
         return tensor[0].clone()
-    return torch.tensordot(share, tensor.double(), dims=1).to(tensor.dtype)
+    total: Tensor = torch.tensordot(share, tensor.double(), dims=1)
+    return total.to(tensor.dtype)
 
 
 def lora_stems(stack: TensorDict) -> list[str]:
@@ -148,7 +149,8 @@ def stacking(stack: TensorDict, weights: Tensor) -> TensorDict:
 
 def dense(one: TensorDict, stem: str) -> Tensor:
     """``scale * B A`` as an O x D matrix: for tests and export, not for training."""
-    return one[f"{stem}/scale"] * (one[f"{stem}/B"] @ one[f"{stem}/A"])
+    product: Tensor = one[f"{stem}/scale"] * (one[f"{stem}/B"] @ one[f"{stem}/A"])
+    return product
 
 
 def inner(stack: TensorDict, stem: str) -> Tensor:

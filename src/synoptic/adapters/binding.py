@@ -110,7 +110,9 @@ class Binding:
     def _replace_attention(self, path: str, attention: nn.MultiheadAttention) -> None:
         original = attention.forward
 
-        def forward(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+        def forward(
+            query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+        ) -> tuple[Tensor, Tensor | None]:
             worn, worn_out = self._worn.get(path), self._worn.get(f"{path}.out_proj")
             if worn is None and worn_out is None:
                 return original(query, key, value, *args, **kwargs)

@@ -22,7 +22,7 @@ class LoraSpec(Section):
 
     @property
     def scale(self) -> float:
-        """alpha / rank, the factor in front of B A."""
+        """Alpha / rank, the factor in front of B A."""
         return 1.0 if self.alpha is None else self.alpha / self.rank
 
     @field_validator("layers", mode="before")

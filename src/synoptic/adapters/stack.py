@@ -32,6 +32,12 @@ def names(stack: TensorDict) -> list[str]:
     return sorted(str(name) for name in stack.keys())  # noqa: SIM118
 
 
+def leaves(stack: TensorDict) -> dict[str, Tensor]:
+    """Plain named tensors, sorted by name."""
+    tensors = {str(name): tensor for name, tensor in stack.items()}
+    return {name: tensor for name, tensor in sorted(tensors.items()) if isinstance(tensor, Tensor)}
+
+
 def trainable_names(stack: TensorDict, only: str | Sequence[str] = "*") -> list[str]:
     """Names of what an optimiser may move: everything that matches ``only`` except scales.
 
@@ -73,7 +79,8 @@ def stack_of(adapters: Sequence[TensorDict]) -> TensorDict:
     keys = names(adapters[0])
     for one in adapters[1:]:
         if names(one) != keys:
-            raise SynopticError("adapters with different tensors cannot form a stack", "adapt the same layers everywhere")
+            raise SynopticError("adapters with different tensors cannot form a stack",
+                                "adapt the same layers everywhere")  # fmt: skip
     return TensorDict({key: torch.stack(_same_rank([one[key] for one in adapters], key)) for key in keys},
                       batch_size=[len(adapters)])  # fmt: skip
 
@@ -94,7 +101,7 @@ def _pad(tensor: Tensor, axis: int, size: int) -> Tensor:
 
 def size_bytes(stack: TensorDict) -> int:
     """Bytes of all tensors, as they would travel uncompressed."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in stack.values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in leaves(stack).values())
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,9 @@ def share_tests(
 ) -> Rows:
     """Share held-out examples out in the proportions of the clients' training examples.
 
-    A cell is a class, or a domain x class where there are domains. The test examples of a cell are shuffled and cut in
-    proportion to the clients' training examples of that cell, without overlap. A client whose share rounds to nothing
-    gets one example of the class it holds most of (from its own domain if there is one); such examples are dealt in
-    turn and may belong to another client as well. So nobody is left without a test example, and a scarce test set is
-    shared rather than stretched.
+    The test examples of a cell (a class, or a domain x class) are shuffled and cut in those proportions, without
+    overlap. A client whose share rounds to nothing gets one example of the class it holds most of, of its own domain if
+    there is one; these are dealt in turn and may belong to another client as well.
 
     Args:
         owner: int64 [n], the client of every training example.

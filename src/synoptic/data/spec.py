@@ -106,7 +106,7 @@ class DataSpec(Section):
     styles: tuple[str, ...] = Field(
         ("pastel", "blurred"), min_length=1, description="world: the clients' styles (domains)"
     )
-    style_strength: float = Field(0.75, ge=0, le=1, description="world: how far a style is from the plain picture")
+    style_strength: float = Field(0.9, ge=0, le=1, description="world: how far a style is from the plain picture")
 
     @model_validator(mode="before")
     @classmethod

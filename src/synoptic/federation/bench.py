@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from tensordict import TensorDict
 
+from synoptic.adapters.spec import AdapterSpec
 from synoptic.data.federated import FederatedData
 from synoptic.learning.classifier import Classifier, ImageRows
 from synoptic.learning.spec import TrainSpec
@@ -22,19 +24,26 @@ class Bench:
     classifier: Classifier
     train_rows: ImageRows
     test_rows: ImageRows
+    adapter: AdapterSpec
     train: TrainSpec
     seed: int
     rounds: int
 
+    def new_adapter(self) -> TensorDict:
+        """The adapter that everybody can make from the recipe alone; its update is zero."""
+        return self.model.new_adapter(self.adapter, self.seed)
+
 
 def make_bench(
-    model: DualEncoder, data: FederatedData, train: TrainSpec, seed: int, rounds: int, cache: Budget | None
-) -> Bench:
+    model: DualEncoder, data: FederatedData, adapter: AdapterSpec, train: TrainSpec, seed: int, rounds: int,
+    cache: Budget | None,
+) -> Bench:  # fmt: skip
     """A workbench whose caches hold neighbours client by client.
 
     Args:
         model: the frozen base.
         data: who holds what.
+        adapter: what is trained.
         train: local training.
         seed: root of all random streams.
         rounds: of the whole run, for schedules.
@@ -45,9 +54,10 @@ def make_bench(
     return Bench(
         model=model,
         data=data,
-        classifier=Classifier(model, data.train.class_names, data.template),
+        classifier=Classifier(model, data.prompts()),
         train_rows=ImageRows(model, data.train, order, cache),
         test_rows=ImageRows(model, data.test, np.arange(len(data.test)), cache),
+        adapter=adapter,
         train=train,
         seed=seed,
         rounds=rounds,

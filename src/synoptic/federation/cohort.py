@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 from torch import Tensor
 
-from synoptic.adapters.stack import expand
-from synoptic.core import SynopticError, generator
+from synoptic.adapters.stack import expand, leaves
+from synoptic.core import SynopticError
+from synoptic.core.seeds import generator
 from synoptic.federation.bench import Bench
 from synoptic.federation.message import Replies, Stacked
 from synoptic.federation.personal import Personal
@@ -112,8 +113,10 @@ class Cohort:
         return Replies(self.clients, {name: _detached(field) for name, field in fields.items()}, [])
 
     def _refuse_personal(self, name: str, field: Stacked, place: int) -> None:
-        whole = isinstance(field, TensorDict)
-        parts = {f"{name}/{key}": tensor[place] for key, tensor in field.items()} if whole else {name: field[place]}
+        if isinstance(field, TensorDict):
+            parts = {f"{name}/{key}": tensor[place] for key, tensor in leaves(field).items()}
+        else:
+            parts = {name: field[place]}
         for key, tensor in parts.items():
             declared = any(fnmatchcase(key.partition("/")[2] or key, pattern) for pattern in self._scope)
             leaked = key if declared else self.personal.leak(place, tensor)

@@ -28,8 +28,9 @@ class LocalFederation:
     """
 
     def __init__(
-        self, method: Any, bench: Bench, store: PersonalStore, stack: int, deadline: float | None = None, wire: bool = False
-    ) -> None:
+        self, method: Any, bench: Bench, store: PersonalStore, stack: int,
+        deadline: float | None = None, wire: bool = False,
+    ) -> None:  # fmt: skip
         self._method = method
         self._bench = bench
         self._store = store
@@ -38,7 +39,7 @@ class LocalFederation:
         self._wire = wire
         self.on_progress: Callable[[int, int], None] | None = None
 
-    def deliver(self, task: str, clients: Sequence[int], round_: int, payload: Payload) -> Replies:
+    def deliver(self, task: str, clients: Sequence[int], round_: int, payload: Payload) -> list[Replies]:
         """See `synoptic.federation.server.Federation`.
 
         Raises:
@@ -61,10 +62,9 @@ class LocalFederation:
                 parts.append(self._too_late(chunk, task, round_) if self._late(started) else reply)
             if self.on_progress is not None:
                 self.on_progress(first + len(chunk), len(clients))
-        replies = join(parts)
-        if errors and not replies.clients:
+        if errors and not any(part.clients for part in parts):
             raise errors[0]
-        return replies
+        return parts
 
     def _run(
         self, function: Any, task: str, clients: list[int], round_: int, payload: Payload, errors: list[Exception]
@@ -79,7 +79,7 @@ class LocalFederation:
                 alone = [self._run(function, task, [client], round_,
                                    {name: _share(value, place, 1) for name, value in payload.items()}, errors)
                          for place, client in enumerate(clients)]  # fmt: skip
-                return join(alone)
+                return join(alone, task, round_)
             failure = Failure(clients[0], round_, task, str(error) or type(error).__name__)
             error.add_note(f"while {failure.task} ran at client {failure.client} in round {failure.round}")
             errors.append(error)
@@ -104,7 +104,7 @@ class LocalFederation:
 
 
 def _share(value: Field | Each, first: int, count: int) -> Field | Each:
-    return Each(value.values[first : first + count]) if isinstance(value, Each) else value
+    return value.part(first, count) if isinstance(value, Each) else value
 
 
 def _received(value: Field | Each, wire: bool) -> Any:

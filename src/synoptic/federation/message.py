@@ -9,6 +9,7 @@ Legend: K clients.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from safetensors.torch import load, save
 from tensordict import TensorDict
 from torch import Tensor
 
-from synoptic.adapters.stack import size_bytes, stack_of
+from synoptic.adapters.stack import leaves, names, rank_axis, size_bytes, stack_of
 from synoptic.core import SynopticError
 
 Scalar = int | float | str | bool
@@ -37,8 +38,19 @@ class Each:
     values: TensorDict | Tensor | Sequence[Field]
 
     def __getitem__(self, place: int) -> Field:
-        value: Field = self.values[place]
-        return value
+        value: Any = self.values[place]
+        return value  # type: ignore[no-any-return]
+
+    def part(self, first: int, count: int) -> Each:
+        """The values of ``count`` clients from ``first`` on."""
+        values: Any = self.values
+        return Each(values[first : first + count])
+
+    def pick(self, places: Sequence[int]) -> Each:
+        """The values at these places, in their order."""
+        if isinstance(self.values, TensorDict | Tensor):
+            return Each(self.values[torch.tensor(list(places), dtype=torch.long)])
+        return Each([self.values[place] for place in places])
 
 
 def field_bytes(field: Field) -> int:
@@ -56,8 +68,8 @@ def encode(fields: Fields) -> bytes:
     plain: dict[str, Any] = {}
     for name, field in fields.items():
         if isinstance(field, TensorDict):
-            plain[name] = {"adapter": sorted(str(key) for key in field.keys())}  # noqa: SIM118
-            tensors |= {f"{name}{SEPARATOR}{key}": tensor.contiguous() for key, tensor in field.items()}
+            plain[name] = {"adapter": names(field)}
+            tensors |= {f"{name}{SEPARATOR}{key}": tensor.contiguous() for key, tensor in leaves(field).items()}
         elif isinstance(field, Tensor):
             plain[name] = {"tensor": True}
             tensors[name] = field.contiguous()
@@ -141,31 +153,67 @@ class Replies:
         return Replies([self.clients[place] for place in places], fields, [*self.failures, *failures])
 
 
-def join(parts: Sequence[Replies]) -> Replies:
-    """Replies of several cohorts as one, sorted by client, so that the order of execution never matters."""
-    filled = [part for part in parts if part.clients]
-    failures = sorted((failure for part in parts for failure in part.failures), key=lambda failure: failure.client)
+def join(parts: Sequence[Replies], task: str, round_: int) -> Replies:
+    """Replies of several cohorts as one, sorted by client, so that the order of execution never matters.
+
+    Whoever answers with other fields than most clients do becomes a failure; in a draw the lowest client is right.
+    """
+    filled = sorted((part for part in parts if part.clients), key=lambda part: min(part.clients))
+    failures = [failure for part in parts for failure in part.failures]
+    if filled:
+        votes: Counter[Structure] = Counter()
+        for part in filled:
+            votes[_structure(part)] += len(part)
+        usual = votes.most_common(1)[0][0]
+        failures += [Failure(client, round_, task, _oddity(part, usual))
+                     for part in filled if _structure(part) != usual for client in part.clients]  # fmt: skip
+        filled = [part for part in filled if _structure(part) == usual]
+    failures.sort(key=lambda failure: failure.client)
     if not filled:
         return Replies([], {}, failures)
-    names = set(filled[0].fields)
-    if any(set(part.fields) != names for part in filled):
-        raise SynopticError("clients replied with different fields", "let the task return the same names for everyone")
     fields = {name: _cat([part.fields[name] for part in filled]) for name in filled[0].fields}
     whole = Replies([client for part in filled for client in part.clients], fields, failures)
     order = sorted(range(len(whole.clients)), key=whole.clients.__getitem__)
     return whole.keep(order) if order != list(range(len(order))) else whole
 
 
+Structure = frozenset[tuple[str, str]]
+"""Field names and what each must have in common with the other clients' to stand beside them."""
+
+
+def _structure(part: Replies) -> Structure:
+    return frozenset((name, _kind(field)) for name, field in part.fields.items())
+
+
+def _kind(field: Stacked) -> str:
+    """Tensor names, types and sizes, except what may differ: LoRA ranks and the length of a client's own tensor."""
+    if isinstance(field, TensorDict):
+        return "; ".join(f"{key} {tensor.dtype} {_shape(key, tensor[0])}" for key, tensor in leaves(field).items())
+    return f"{field[0].dtype} {field[0].ndim} {list(field[0].shape[1:])}"
+
+
+def _shape(name: str, tensor: Tensor) -> list[int]:
+    axis = rank_axis(name)
+    return [-1 if place == axis else size for place, size in enumerate(tensor.shape)]
+
+
+def _oddity(part: Replies, usual: Structure) -> str:
+    fields = sorted({name for name, _ in _structure(part) ^ usual})
+    return f"its reply differs from the other clients' in {', '.join(repr(name) for name in fields)}"
+
+
 def _cat(values: list[Stacked]) -> Stacked:
-    first = values[0]
-    if isinstance(first, list):
-        return [tensor for value in values for tensor in value]
     if len(values) == 1:
-        return first
-    if isinstance(first, TensorDict):
-        return TensorDict({key: torch.cat([value[key] for value in values]) for key in first.keys()},  # noqa: SIM118
-                          batch_size=[sum(len(value) for value in values)])  # fmt: skip
-    return torch.cat([value for value in values if isinstance(value, Tensor)])
+        return values[0]
+    stacks = [value for value in values if isinstance(value, TensorDict)]
+    if stacks:
+        if len({tuple(tensor.shape[1:] for tensor in leaves(stack).values()) for stack in stacks}) > 1:
+            return stack_of([stack[place] for stack in stacks for place in range(len(stack))])
+        parts = [leaves(stack) for stack in stacks]
+        return TensorDict({key: torch.cat([part[key] for part in parts]) for key in parts[0]},
+                          batch_size=[sum(len(stack) for stack in stacks)])  # fmt: skip
+    tensors = [tensor for value in values for tensor in value]
+    return torch.stack(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors
 
 
 def collate(clients: Sequence[int], messages: Sequence[Fields]) -> Replies:
@@ -178,7 +226,7 @@ def collate(clients: Sequence[int], messages: Sequence[Fields]) -> Replies:
     for name in messages[0] if messages else ():
         values = [message.get(name) for message in messages]
         if any(value is None for value in values) or len({*map(frozenset, messages)}) > 1:
-            raise SynopticError("clients replied with different fields", "let the task return the same names for everyone")
+            raise SynopticError("clients replied with different fields", "let the task return the same for everyone")
         fields[name] = _side_by_side([value for value in values if value is not None])
     return Replies(list(clients), fields, [])
 

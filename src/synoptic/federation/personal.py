@@ -15,7 +15,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from synoptic.adapters.stack import expand, stack_of
+from synoptic.adapters.stack import expand, leaves, stack_of
 from synoptic.core import SynopticError
 from synoptic.core.files import digest, write_bytes
 from synoptic.federation.message import Field, decode, encode
@@ -131,11 +131,16 @@ class Personal:
         Tensors of one repeated value (fresh zeros, scales) say nothing about anybody and pass.
         """
         for name, field in self.entries[place].items():
-            parts = {f"{name}/{key}": part for key, part in field.items()} if isinstance(field, TensorDict) else {name: field}
-            for key, part in parts.items():
-                if isinstance(part, Tensor) and _same(part, tensor):
+            for key, part in _parts(name, field).items():
+                if _same(part, tensor):
                     return key
         return None
+
+
+def _parts(name: str, field: Field) -> dict[str, Tensor]:
+    if isinstance(field, TensorDict):
+        return {f"{name}/{key}": part for key, part in leaves(field).items()}
+    return {name: field} if isinstance(field, Tensor) else {}
 
 
 def _same(personal: Tensor, tensor: Tensor) -> bool:

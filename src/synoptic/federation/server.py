@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
 from tensordict import TensorDict
 
-from synoptic.adapters.spec import AdapterSpec
 from synoptic.core import SynopticError
 from synoptic.core.seeds import numpy_generator
 from synoptic.federation.bench import Bench
 from synoptic.federation.ledger import EVALUATION, Ledger
-from synoptic.federation.message import Each, Failure, Field, Replies, field_bytes
+from synoptic.federation.message import Each, Failure, Field, Replies, field_bytes, join
 from synoptic.federation.spec import FederationSpec
 from synoptic.federation.state import State
-from synoptic.federation.validate import validated
+from synoptic.federation.validate import Sent, validated
 
 
 class Federation(Protocol):
     """Whatever carries a task to clients and brings back their replies."""
 
-    def deliver(self, task: str, clients: Sequence[int], round_: int, payload: dict[str, Field | Each]) -> Replies:
-        """Ask each client to do ``task``; failures stand beside the results."""
+    def deliver(
+        self, task: str, clients: Sequence[int], round_: int, payload: dict[str, Field | Each]
+    ) -> list[Replies]:
+        """Ask each client to do ``task``; failures stand beside the results.
+
+        Replies come in parts (one for each stack or node), because nobody has checked yet that they fit together.
+        """
         ...
 
 
@@ -38,9 +43,10 @@ class Server:
         round: the current round, counted from 0.
         failures: clients whose replies were missing or refused in this round.
         log: numbers that the method wants in the round's event.
+        waited: seconds spent waiting for clients.
     """
 
-    def __init__(self, bench: Bench, federation: Federation, spec: FederationSpec, adapter: AdapterSpec) -> None:
+    def __init__(self, bench: Bench, federation: Federation, spec: FederationSpec) -> None:
         self.bench = bench
         self.model = bench.model
         self.state = State()
@@ -48,9 +54,9 @@ class Server:
         self.round = 0
         self.failures: list[Failure] = []
         self.log: dict[str, float] = {}
+        self.waited = 0.0
         self._federation = federation
         self._spec = spec
-        self._adapter = adapter
 
     @property
     def clients(self) -> int:
@@ -59,7 +65,7 @@ class Server:
 
     @property
     def sampled(self) -> list[int]:
-        """This round's cohort, ascending: drawn without replacement from a stream named by the round."""
+        """The round's cohort, ascending: drawn without replacement from a stream named by the round."""
         share = self._spec.participation
         count = min(self.clients, max(1, round(share * self.clients) if share <= 1 else round(share)))
         if count == self.clients:
@@ -69,7 +75,7 @@ class Server:
 
     def new_adapter(self) -> TensorDict:
         """A fresh adapter as the recipe describes it; its update is zero."""
-        return self.model.new_adapter(self._adapter, self.bench.seed)
+        return self.bench.new_adapter()
 
     def ask(self, task: str, to: Sequence[int] | None = None, **payload: Field | Each) -> Replies:
         """Ask clients to do a task, and wait for their replies.
@@ -85,25 +91,45 @@ class Server:
         Raises:
             RoundFailed: fewer valid replies than the recipe's ``federation.min_replies``.
         """
-        clients = self.sampled if to is None else sorted(to)
+        clients, payload = self._addressed(to, payload)
         for name, field in payload.items():
             sizes = [field_bytes(field[place]) for place in range(len(clients))] if isinstance(field, Each) else None
             self.ledger.add("down", task, name, sum(sizes) if sizes is not None else _plain(field) * len(clients))
-        replies = self._federation.deliver(task, clients, self.round, payload)
-        replies = validated(replies, payload, task, self.round, self._spec.max_update_norm)
-        for place in range(len(replies)):
-            for name, value in replies.of(place).items():
-                self.ledger.add("up", task, name, field_bytes(value))
+        started = time.perf_counter()
+        parts = self._federation.deliver(task, clients, self.round, payload)
+        self.waited += time.perf_counter() - started
+        for part in parts:
+            for place in range(len(part)):
+                for name, value in part.of(place).items():
+                    self.ledger.add("up", task, name, field_bytes(value))
+        sent = Sent(clients, payload)
+        trusted = [validated(part, sent, task, self.round, self._spec.max_update_norm) for part in parts]
+        replies = join(trusted, task, self.round)
         self.failures += replies.failures
         self._enough(task, len(clients), replies)
         return replies
+
+    def _addressed(
+        self, to: Sequence[int] | None, payload: dict[str, Field | Each]
+    ) -> tuple[list[int], dict[str, Field | Each]]:
+        """The asked clients, ascending, and the payload with every `Each` in that order."""
+        if to is None:
+            return self.sampled, payload
+        odd = [client for client in to if not 0 <= client < self.clients]
+        if odd or len(set(to)) < len(to):
+            raise SynopticError(f"clients {list(to)} cannot be asked: there are {self.clients}, counted from 0",
+                                "name each client once")  # fmt: skip
+        order = sorted(range(len(to)), key=to.__getitem__)
+        own = {name: value.pick(order) if isinstance(value, Each) else value for name, value in payload.items()}
+        return [to[place] for place in order], own
 
     def _enough(self, task: str, asked: int, replies: Replies) -> None:
         least = self._spec.min_replies
         needed = min(asked, max(1, round(least * asked) if least < 1 else round(least)))
         if task != EVALUATION and len(replies) < needed:
             reasons = "; ".join(str(failure) for failure in replies.failures[:3])
-            raise RoundFailed(f"round {self.round} got {len(replies)} valid replies of {asked} and needs {needed} ({reasons})",
+            got = f"{len(replies)} valid replies of {asked} and needs {needed}"
+            raise RoundFailed(f"round {self.round} got {got} ({reasons})",
                               "mend those clients or lower federation.min_replies")  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Server state: named adapters, tensors and scalars, nothing hidden, so that a run can stop and resume after any round."""
+"""Server state: named adapters, tensors and scalars, nothing hidden, so that a run can stop after any round."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from tensordict import TensorDict
 from torch import Tensor
 
+from synoptic.adapters.stack import leaves
 from synoptic.core import SynopticError
 from synoptic.core.files import digest
 from synoptic.federation.message import Field, decode, encode
@@ -61,8 +62,8 @@ class State:
         parts: list[str | Tensor] = []
         for name, field in sorted(self.__dict__["_fields"].items()):
             if isinstance(field, TensorDict):
-                for key in sorted(str(key) for key in field.keys()):  # noqa: SIM118
-                    parts += [f"{name}/{key}", field[key]]
+                for key, tensor in leaves(field).items():
+                    parts += [f"{name}/{key}", tensor]
             else:
                 parts += [name, field if isinstance(field, Tensor) else json.dumps(field)]
         return digest(*parts)

@@ -23,13 +23,14 @@ def validated(
 ) -> Replies:
     """The replies that can be trusted, and the others as failures.
 
-    A reply field that was sent under the same name must come back with the same tensors, shapes and types, and within
+    A field that was sent under the same name must come back with the same tensors, shapes and types, and within
     ``max_norm`` of what was sent. Every field must be finite. ``examples`` must be positive.
     """
     good, failures = [], []
     for place, client in enumerate(replies.clients):
-        reason = next((why for name, field in replies.fields.items()
-                       if (why := _wrong(name, field, place, payload.get(name), max_norm or ABSURD))), None)  # fmt: skip
+        reasons = (_wrong(name, field, place, payload.get(name), max_norm or ABSURD)
+                   for name, field in replies.fields.items())  # fmt: skip
+        reason = next((why for why in reasons if why), None)
         if reason is None:
             good.append(place)
         else:

@@ -17,7 +17,7 @@ from synoptic.data.table import ExampleTable
 from synoptic.learning.batches import Batch
 from synoptic.learning.objectives.contrastive import classification_loss
 from synoptic.models.cache import Budget, PrefixCache
-from synoptic.models.dual_encoder import READY, Depth, DualEncoder
+from synoptic.models.dual_encoder import Depth, DualEncoder
 from synoptic.models.towers import Tokens
 
 Tensors = Mapping[str, Tensor]
@@ -33,7 +33,9 @@ class ImageRows:
         budget: memory for the cache; None computes anew each time (the images are still preprocessed once).
     """
 
-    def __init__(self, model: DualEncoder, table: ExampleTable, order: NDArray[np.int64], budget: Budget | None) -> None:
+    def __init__(
+        self, model: DualEncoder, table: ExampleTable, order: NDArray[np.int64], budget: Budget | None
+    ) -> None:
         self._model = model
         self._table = table
         self._order = order
@@ -55,8 +57,8 @@ class ImageRows:
                 pixels = model.pixels(table.images.load(positions))
                 return pixels if depth is None else model.image_prefix(pixels, depth)
 
-            key = digest(model.fingerprint, model.preprocess.fingerprint, str(model.half), str(depth), table.fingerprint)
-            self._caches[depth] = PrefixCache(key, compute, self._order, self._pixel_budget)
+            what = (model.fingerprint, model.preprocess.fingerprint, str(model.half), str(depth), table.fingerprint)
+            self._caches[depth] = PrefixCache(digest(*what), compute, self._order, self._pixel_budget)
         return self._caches[depth]
 
 
@@ -65,13 +67,12 @@ class Classifier:
 
     Args:
         model: the frozen base.
-        class_names: all class names, base and novel.
-        template: prompt with one ``{}``.
+        prompts: a sentence for every class, base and novel.
     """
 
-    def __init__(self, model: DualEncoder, class_names: Sequence[str], template: str) -> None:
+    def __init__(self, model: DualEncoder, prompts: Sequence[str]) -> None:
         self.model = model
-        self._prompts = [template.format(name) for name in class_names]
+        self._prompts = list(prompts)
         self._tokens: dict[bytes, Tokens] = {}
         self._text: dict[tuple[bytes, Depth], Tensor] = {}
 

@@ -27,7 +27,7 @@ Penalty = Callable[[Tensors, Batch], Tensor]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of it, in the order of the given stack: adapters ``[K]``, mean loss over steps, last gradient norm, steps."""
+    """What came of it, in the order of the given stack: adapters, mean loss over steps, last gradient norm, steps."""
 
     stack: TensorDict
     loss: Tensor

@@ -1,0 +1,1 @@
+"""Methods: one file per algorithm, written to be read beside the paper."""

@@ -133,7 +133,7 @@ class PrefixCache:
         self._filled[block] = True
 
     def _allocate(self, row: Tensor) -> None:
-        """Memory for as many whole blocks as the budget allows (pages are touched only when filled), disk for the rest."""
+        """Memory for as many whole blocks as the budget allows (touched only when filled), disk for the rest."""
         size = row.numel() * 4
         blocks = min(len(self._filled), self._budget.free // (size * BLOCK))
         limit = min(blocks * BLOCK, len(self._order))
@@ -144,5 +144,7 @@ class PrefixCache:
             try:
                 self._disk = np.memmap(self._budget.folder / f"{self._key}.f32", np.float32, "w+", shape=shape)
             except OSError as error:
-                raise SynopticError(f"the prefix cache cannot spill to its folder ({error})",
-                                    "set compute.cache_dir to a folder with room, or compute.cache=false") from error  # fmt: skip
+                raise SynopticError(
+                    f"the prefix cache cannot spill to its folder ({error})",
+                    "set compute.cache_dir to a folder with room, or compute.cache=false",
+                ) from error

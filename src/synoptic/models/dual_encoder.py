@@ -19,8 +19,9 @@ from torch import Tensor
 from synoptic.adapters.binding import Binding
 from synoptic.adapters.sites import Site, find_sites, init_lora
 from synoptic.adapters.spec import AdapterSpec, LoraSpec, TowerSpec
-from synoptic.adapters.stack import adapter, names
-from synoptic.core import SynopticError, generator
+from synoptic.adapters.stack import adapter, leaves
+from synoptic.core import SynopticError
+from synoptic.core.seeds import generator
 from synoptic.models.preprocess import Preprocess
 from synoptic.models.towers import TextTower, Tokens, VisionTower
 
@@ -84,7 +85,9 @@ class DualEncoder:
             sites += find_sites(self.model, [here.pooling_block], spec.model_copy(update={"layers": "all"}))
         return sites
 
-    def _prompt_and_head(self, tower: VisionTower | TextTower, spec: TowerSpec, rng: torch.Generator) -> dict[str, Tensor]:
+    def _prompt_and_head(
+        self, tower: VisionTower | TextTower, spec: TowerSpec, rng: torch.Generator
+    ) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         if spec.prompt is not None:
             shape = (spec.prompt.length, tower.width)
@@ -95,8 +98,8 @@ class DualEncoder:
 
     @contextmanager
     def wearing(self, stack: TensorDict | Mapping[str, Tensor]) -> Iterator[DualEncoder]:
-        """Wear a stack ``[K]`` inside the block: image rows, and texts where the text tower is adapted, are per client."""
-        tensors = {str(name): tensor for name, tensor in stack.items()}
+        """Wear a stack ``[K]`` inside the block: image rows, and texts if their tower is adapted, are per client."""
+        tensors = leaves(stack) if isinstance(stack, TensorDict) else stack
         before, self._worn = self._worn, tensors
         try:
             with self.binding.wearing(tensors):
@@ -130,7 +133,7 @@ class DualEncoder:
         with self.binding.wearing({}), self._precision():
             hidden = self.vision.embed(pixels)
             if depth == READY:
-                return self.vision.finish(self.vision.run(hidden, 0)).float()
+                return self.vision.finish(hidden, 0).float()
             return self.vision.run(hidden, 0, int(depth)).float()
 
     def image_suffix(self, prefix: Tensor, depth: Depth) -> Tensor:
@@ -145,7 +148,7 @@ class DualEncoder:
             with self._precision():
                 prompt = self._worn.get("vision/prompt/context")
                 hidden = self.vision.insert_prompt(prefix, prompt) if prompt is not None else prefix
-                z = self.vision.finish(self.vision.run(hidden, int(depth))).float()
+                z = self.vision.finish(hidden, int(depth)).float()
         return self._head("vision", z)
 
     # -- texts ------------------------------------------------------------------------------------------------------
@@ -163,7 +166,7 @@ class DualEncoder:
         with self.binding.wearing({}), self._precision():
             hidden = self.text.embed(tokens)
             if depth == READY:
-                return self.text.finish(self.text.run(hidden, 0), tokens.pool_N).float()
+                return self.text.finish(hidden, tokens.pool_N, 0).float()
             return self.text.run(hidden, 0, int(depth)).float()
 
     def text_suffix(self, tokens: Tokens, prefix: Tensor, depth: Depth, clients: int) -> Tensor:
@@ -180,7 +183,7 @@ class DualEncoder:
                     hidden, pool = self.text.embed_with_prompt(tokens, prompt)
                 else:
                     hidden, pool = prefix.repeat(clients, 1, 1), tokens.pool_N.repeat(clients)
-                z = self.text.finish(self.text.run(hidden, int(depth)), pool).float()
+                z = self.text.finish(hidden, pool, int(depth)).float()
         return F.normalize(self._head("text", z), dim=-1).view(clients, count, -1)
 
     # -- both -------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from synoptic.models.dual_encoder import DualEncoder
 from synoptic.models.preprocess import Preprocess
 
 FAMILIES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+UNWRITTEN = ("num_attention_heads", "hidden_act", "layer_norm_eps", "image_size", "patch_size", "eos_token_id")
 BaseDtype = Literal["float32", "bfloat16"]
 
 
@@ -66,8 +67,10 @@ def _locate(name: str) -> tuple[str, bool]:
             raise SynopticError(f"the folder {path} holds no config.json", "point to a folder made by save_pretrained")
         return str(path), True
     if "/" not in name or name.startswith((".", "/", "~")):
-        raise SynopticError(f"there is no embedded model or folder called '{name}'",
-                            f"{nearest(name, known)}, or give a folder or a hub id such as openai/clip-vit-base-patch32")  # fmt: skip
+        raise SynopticError(
+            f"there is no embedded model or folder called '{name}'",
+            f"{nearest(name, known)}, or give a folder or a hub id such as openai/clip-vit-base-patch32",
+        )
     return name, False
 
 
@@ -90,7 +93,8 @@ def _read(where: str, name: str, family: str, local: bool) -> tuple[Any, Any, An
         transformers.logging.disable_progress_bar()
     options: dict[str, Any] = {"local_files_only": local}
     try:
-        model = getattr(transformers, family).from_pretrained(where, dtype=torch.float32, use_safetensors=True, **options)
+        load = getattr(transformers, family).from_pretrained
+        model = load(where, dtype=torch.float32, use_safetensors=True, **options)
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
         processor = transformers.AutoImageProcessor.from_pretrained(where, **options)
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
@@ -105,10 +109,13 @@ def _unreadable(name: str, local: bool, error: Exception) -> SynopticError:
 
 
 def _fingerprint(model: nn.Module) -> str:
-    config = getattr(model, "config").to_diff_dict()  # noqa: B009
-    stable = {key: value for key, value in sorted(config.items()) if key not in {"transformers_version", "dtype"}}
+    config: Any = model.config
+    parts = [config.model_type]
+    for tower in (config.vision_config, config.text_config):
+        # What the weights' names and shapes do not tell; written out, because defaults move between library versions.
+        parts += [f"{key}={getattr(tower, key, None)}" for key in UNWRITTEN]
     weights = [part for name, tensor in sorted(model.state_dict().items()) for part in (name, tensor)]
-    return digest(repr(stable), *weights)
+    return digest(*parts, *weights)
 
 
 def _halve(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ START, PAD, END = "<start>", "<pad>", "<end>"
 
 @dataclass(frozen=True)
 class TinyClip:
-    """Sizes and settings that train in minutes on one core (28 x 28 to 32 x 32 pictures need no more)."""
+    """Sizes and settings that train in minutes on one core."""
 
     image: int = 32
     patch: int = 8
@@ -49,7 +50,7 @@ class TinyClip:
 
 
 def contrastive_loss(logits_BB: Tensor, same_BB: Tensor) -> Tensor:
-    """Symmetric cross-entropy; a row's target is shared evenly by its positives (``same``, which holds the diagonal)."""
+    """Symmetric cross-entropy; a row's target is shared evenly by its positives (``same``; the diagonal is one)."""
     target = same_BB / same_BB.sum(1, keepdim=True)
     rows = -(target * F.log_softmax(logits_BB, dim=1)).sum(1).mean()
     columns = -(target * F.log_softmax(logits_BB.T, dim=1)).sum(1).mean()
@@ -139,6 +140,23 @@ def pretrain(
         progress: called with (step, loss) after every step.
     """
     spec = spec or TinyClip()
+    with one_thread():
+        _train(folder, spec, seed, progress)
+    return folder
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread inside the block: the count changes float results, and a checkpoint must not depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(folder: Path, spec: TinyClip, seed: int, progress: Callable[[int, float], None] | None) -> None:
     tokenizer = build_tokenizer(spec.vocabulary, spec.text_length)
     model = build_model(spec, tokenizer, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, betas=(0.9, 0.98))
@@ -147,7 +165,7 @@ def pretrain(
             group["lr"] = rate(spec, step)
         loss = _loss(model, tokenizer, images, captions, spec.text_length)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         with torch.no_grad():
@@ -157,7 +175,6 @@ def pretrain(
     folder.mkdir(parents=True, exist_ok=True)
     for part in (model, tokenizer, build_processor(spec)):
         part.save_pretrained(folder)
-    return folder
 
 
 def _loss(model: Any, tokenizer: Any, images: NDArray[np.uint8], captions: list[str], length: int) -> Tensor:

@@ -1,8 +1,8 @@
 """The two towers of a dual encoder, cut open between blocks, so that what is frozen is computed once.
 
-A tower is ``embed`` (inputs -> hidden states at depth 0), ``run`` (blocks start..stop) and ``finish`` (pooling and
-projection). Depth ``d`` means "the hidden states that enter block d"; depth ``len(blocks)`` enters the pooling. The
-modules are Hugging Face's own; only the order of the calls is ours, and a test holds it equal to theirs.
+A tower is ``embed`` (inputs -> hidden states at depth 0), ``run`` (blocks start..stop) and ``finish`` (the rest,
+pooling and projection). Depth ``d`` means "the hidden states that enter block d"; depth ``len(blocks)`` enters the
+pooling. The modules are Hugging Face's own; only the order of the calls is ours, and a test holds it equal to theirs.
 
 Legend: N rows, T tokens, D width, E joint dimension.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -49,12 +50,18 @@ class VisionTower:
             hidden_NTD = layer(hidden_NTD, None)
         return hidden_NTD
 
-    def finish(self, hidden_NTD: Tensor) -> Tensor:
-        """Pooled, projected, not normalised: ``[N, E]``."""
+    def finish(self, hidden_NTD: Tensor, start: int) -> Tensor:
+        """Blocks from ``start`` on, pooling and projection: ``[N, E]``, not normalised."""
         if self._pooling is not None:
-            pooled: Tensor = self._pooling(self._model.post_layernorm(hidden_NTD))
+            pooled: Tensor = self._pooling(self._model.post_layernorm(self.run(hidden_NTD, start)))
             return pooled
-        projected: Tensor = self._projection(self._model.post_layernorm(hidden_NTD[:, 0]))
+        if start < len(self.blocks):
+            last = len(self.blocks) - 1
+            hidden_NTD = self.run(hidden_NTD, start, last)
+            first_ND = pooled_block(self._model.encoder.layers[last], hidden_NTD, hidden_NTD[:, :1], None)
+        else:
+            first_ND = hidden_NTD[:, 0]
+        projected: Tensor = self._projection(self._model.post_layernorm(first_ND))
         return projected
 
     def insert_prompt(self, hidden_NTD: Tensor, prompt_KLD: Tensor) -> Tensor:
@@ -114,8 +121,42 @@ class TextTower:
             hidden_NTD = layer(hidden_NTD, None, **extra)
         return hidden_NTD
 
-    def finish(self, hidden_NTD: Tensor, pool_N: Tensor) -> Tensor:
-        """Pooled, projected, not normalised: ``[N, E]``."""
-        pooled = hidden_NTD[torch.arange(hidden_NTD.shape[0], device=hidden_NTD.device), pool_N]
-        projected: Tensor = self._projection(self._model.final_layer_norm(pooled))
+    def finish(self, hidden_NTD: Tensor, pool_N: Tensor, start: int) -> Tensor:
+        """Blocks from ``start`` on, pooling at ``pool_N`` and projection: ``[N, E]``, not normalised."""
+        rows = torch.arange(hidden_NTD.shape[0], device=hidden_NTD.device)
+        if start < len(self.blocks):
+            last = len(self.blocks) - 1
+            hidden_NTD = self.run(hidden_NTD, start, last)
+            seen_NT = torch.arange(hidden_NTD.shape[1], device=hidden_NTD.device) <= pool_N[:, None]
+            pooled_N1D = hidden_NTD[rows, pool_N].unsqueeze(1)
+            mask = seen_NT[:, None, None] if self.causal else None
+            pooled_ND = pooled_block(self._model.encoder.layers[last], hidden_NTD, pooled_N1D, mask)
+        else:
+            pooled_ND = hidden_NTD[rows, pool_N]
+        projected: Tensor = self._projection(self._model.final_layer_norm(pooled_ND))
         return projected
+
+
+def pooled_block(layer: Any, hidden_NTD: Tensor, pooled_N1D: Tensor, mask: Tensor | None) -> Tensor:
+    """The last block, for the pooled token only: ``[N, D]``.
+
+    Nobody reads the other tokens' outputs, so only their keys and values are computed: exact, and about three quarters
+    of the block's work less.
+
+    Args:
+        layer: a CLIP or SigLIP encoder layer.
+        hidden_NTD: what enters the block.
+        pooled_N1D: the pooled token's row of it.
+        mask: which keys the pooled token may see, ``[N, 1, 1, T]`` bool; None is all.
+    """
+    attention = layer.self_attn
+    normed = layer.layer_norm1(hidden_NTD)
+    query = attention.q_proj(layer.layer_norm1(pooled_N1D))
+    q, k, v = (
+        t.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+        for t in (query, attention.k_proj(normed), attention.v_proj(normed))
+    )
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attention.scale)
+    pooled_N1D = pooled_N1D + attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    result: Tensor = pooled_N1D + layer.mlp(layer.layer_norm2(pooled_N1D))
+    return result[:, 0]

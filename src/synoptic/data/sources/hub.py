@@ -33,7 +33,7 @@ def _load(name: str, configuration: str | None) -> Any:
     except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError) as error:
         raise SynopticError(
             f"there is no data set {name} on the hub or in the cache",
-            "check the id, log in if it is private, or go online",
+            "check the id, log in, or go online",
         ) from error
     except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetGenerationError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

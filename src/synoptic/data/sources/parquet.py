@@ -33,6 +33,7 @@ def find_files(path: str, test_path: str | None) -> tuple[list[Path], list[Path]
     A folder holds train*.parquet and test*.parquet, or validation*.parquet in place of the latter, also inside
     ``data/``. An empty test list means that there is none.
     """
+    path = str(Path(path).expanduser())
     if "{split}" in path:
         if test_path is not None:
             raise SynopticError("data.path has {split} and data.test_path is set too", "leave data.test_path out")
@@ -43,9 +44,12 @@ def find_files(path: str, test_path: str | None) -> tuple[list[Path], list[Path]
 
 
 def _files(pattern: str) -> list[Path]:
-    if Path(pattern).is_dir():
-        pattern = f"{pattern}/*.parquet"
-    found = sorted(Path(name) for name in glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
+    named = Path(pattern).expanduser()
+    if named.is_file():
+        return [named]
+    if named.is_dir():
+        return sorted(named.glob("*.parquet")) or _files(f"{pattern}/*.parquet")
+    found = sorted(Path(name) for name in glob(str(named), recursive=True))  # noqa: PTH207
     if not found:
         raise SynopticError(f"no parquet file matches {pattern}", "check data.path")
     return found

@@ -1,0 +1,45 @@
+# Everything a fresh machine needs: `make demo` runs the main job, `make test` passes the tests.
+# Both create .venv first, if it is not there or older than the lists of what it holds.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Real data sets that some tests and recipes use, where they are present: a folder with fashion_mnist/, emoji_domains/.
+export SYNOPTIC_SHARED_DATA ?= $(abspath $(wildcard ../shared/data))
+# Small models: more threads than idle cores wait for each other.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test test-slow lint bench bench-peers results clean
+.DEFAULT_GOAL := demo
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(READY)  ## tune a shared adapter over five clients on real handwriting
+	OMP_NUM_THREADS= $(BIN)/synoptic run fedavg
+
+test: $(READY) lint  ## what CI runs
+	$(BIN)/pytest -q
+
+test-slow: $(READY)  ## minutes each
+	$(BIN)/pytest -q -m slow --timeout 1800
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## the engine's figures, to benchmarks/results/engine.json; wants a quiet machine
+	$(BIN)/python -m benchmarks.engine
+
+bench-peers: $(READY)  ## the same workload on other engines, each in an environment of its own
+	$(BIN)/python -m benchmarks.peers
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

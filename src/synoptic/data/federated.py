@@ -1,0 +1,204 @@
+"""A data set shared out among clients: what every method trains and is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synoptic.core.files import digest
+from synoptic.core.seeds import numpy_generator
+from synoptic.data.clients import ClientIndex
+from synoptic.data.overlap import check_overlap
+from synoptic.data.partition import Partition, Request, partition
+from synoptic.data.rows import Rows
+from synoptic.data.select import Selection, select, table_of
+from synoptic.data.shares import few_shot, share_tests, validation
+from synoptic.data.sources import Source, open_source
+from synoptic.data.spec import DataSpec
+from synoptic.data.table import ExampleTable
+
+__all__ = ["ClientIndex", "FederatedData", "Origin", "build", "check_overlap"]
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where the tables come from, so that a manifest can find every row again.
+
+    Attributes:
+        spec, seed: what `build` was given.
+        source: fingerprint of the whole source.
+        train_rows, test_rows: ascending rows of the source's tables.
+        classes, domains: indices into the source's words.
+        dropped: training rows left out because the test part has the same picture.
+
+    """
+
+    spec: DataSpec
+    seed: int
+    source: str
+    train_rows: Ints
+    test_rows: Ints
+    classes: Ints
+    domains: Ints
+    dropped: int
+
+
+@dataclass(frozen=True, eq=False)
+class FederatedData:
+    """Examples, classes, evaluation splits and clients.
+
+    Attributes:
+        train: every training example of every client, of base classes only, in the source's order.
+        test: held-out examples of base and novel classes, of all domains.
+        base_classes, novel_classes: int64 indices into ``train.class_names``, disjoint; novel may be empty.
+        template: the prompt, "a photo of a {}.".
+        tests: positions in ``test`` by split: "global" (all), "base", "novel" (with novel classes), and
+            "domain/<name>" (base classes only; with domains).
+        clients: who holds what.
+        origin: how to find all this again; None for data put together by hand.
+
+    """
+
+    train: ExampleTable
+    test: ExampleTable
+    base_classes: Ints
+    novel_classes: Ints
+    template: str
+    tests: dict[str, Ints]
+    clients: ClientIndex
+    origin: Origin | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Words for the classes, base and novel."""
+        return self.train.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the examples and of who holds them, 16 hex digits."""
+        rows = (self.clients.train_rows, self.clients.val_rows, self.clients.test_rows)
+        arrays = [array for part in rows for array in (part.positions, part.offsets)]
+        return digest(self.train.fingerprint, self.test.fingerprint, self.novel_classes, self.template, *arrays)
+
+    def prompts(self) -> list[str]:
+        """The template filled with every class name, in class order."""
+        return [self.template.replace("{}", name) for name in self.class_names]
+
+    def summary(self) -> dict[str, Any]:
+        """Counts for people and run records; plain JSON values."""
+        held = self.clients.train_rows.counts
+        return {
+            "train": len(self.train),
+            "test": len(self.test),
+            "base_classes": len(self.base_classes),
+            "novel_classes": len(self.novel_classes),
+            "domains": list(self.train.domain_names),
+            "splits": {name: len(rows) for name, rows in self.tests.items()},
+            "clients": len(self.clients),
+            "examples_per_client": {"min": int(held.min()), "median": float(np.median(held)), "max": int(held.max())},
+            "duplicates_dropped": self.origin.dropped if self.origin else 0,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def build(spec: DataSpec, seed: int) -> FederatedData:
+    """Open the source, select from it, share it out. The same spec and seed give the same data, position by position.
+
+    The seed decides who holds what, the few shots, the validation parts and the limits; it changes neither the
+    pictures nor which of them are test pictures. Training pictures that the test part also has are dropped and counted.
+
+    Raises:
+        SynopticError: when the source cannot be read or the request cannot be met; one sentence says why.
+
+    """
+    source = open_source(spec)
+    selection = select(source, spec, seed)
+    train = table_of(source.train.name, source.train, selection.train_rows, selection)
+    shared = partition(_request(source, train, selection, spec), numpy_generator(seed, "partition"))
+    if spec.shots is not None:
+        kept = few_shot(shared.owner, train.labels, spec.shots, numpy_generator(seed, "shots"))
+        shared = Partition(shared.owner[kept], shared.clients, shared.names)
+        selection = _with_train_rows(selection, selection.train_rows[kept])
+        train = table_of(source.train.name, source.train, selection.train_rows, selection)
+    test = table_of(source.test.name, source.test, selection.test_rows, selection)
+    clients = _clients(train, test, selection, shared, spec, seed)
+    return assemble(source, selection, spec, seed, clients)
+
+
+def assemble(source: Source, selection: Selection, spec: DataSpec, seed: int, clients: ClientIndex) -> FederatedData:
+    """Put the pieces together; `synoptic.data.manifest` does so with a stored selection."""
+    test = table_of(source.test.name, source.test, selection.test_rows, selection)
+    origin = Origin(
+        spec,
+        seed,
+        source.fingerprint,
+        selection.train_rows,
+        selection.test_rows,
+        selection.classes,
+        selection.domains,
+        selection.dropped,
+    )
+    return FederatedData(
+        table_of(source.train.name, source.train, selection.train_rows, selection),
+        test,
+        selection.base,
+        selection.novel,
+        spec.template or source.template,
+        _tests(test, selection),
+        clients,
+        origin,
+    )
+
+
+def _with_train_rows(selection: Selection, rows: Ints) -> Selection:
+    return Selection(
+        rows, selection.test_rows, selection.classes, selection.domains, selection.novel, selection.dropped
+    )
+
+
+def _request(source: Source, train: ExampleTable, selection: Selection, spec: DataSpec) -> Request:
+    columns = {name: values[selection.train_rows] for name, values in source.columns.items()}
+    return Request(
+        spec.partition, spec.clients, train.labels, train.class_names, train.domains, train.domain_names, columns
+    )
+
+
+def _clients(
+    train: ExampleTable, test: ExampleTable, selection: Selection, shared: Partition, spec: DataSpec, seed: int
+) -> ClientIndex:
+    aside = validation(shared.owner, shared.clients, spec.validation, numpy_generator(seed, "validation"))
+    held_out = np.flatnonzero(np.isin(test.labels, selection.base))
+    test_rows = share_tests(
+        shared.owner,
+        shared.clients,
+        train.labels,
+        held_out,
+        test.labels[held_out],
+        numpy_generator(seed, "test shares"),
+        train.domains,
+        None if test.domains is None else test.domains[held_out],
+    )
+    return ClientIndex(
+        Rows.grouped(np.where(aside, -1, shared.owner), shared.clients),
+        Rows.grouped(np.where(aside, shared.owner, -1), shared.clients),
+        test_rows,
+        shared.names,
+    )
+
+
+def _tests(test: ExampleTable, selection: Selection) -> dict[str, Ints]:
+    is_base = np.isin(test.labels, selection.base)
+    tests = {"global": np.arange(len(test)), "base": np.flatnonzero(is_base)}
+    if len(selection.novel):
+        tests["novel"] = np.flatnonzero(~is_base)
+    if test.domains is not None:
+        for index, name in enumerate(test.domain_names):
+            rows = np.flatnonzero(is_base & (test.domains == index))
+            if len(rows):
+                tests[f"domain/{name}"] = rows
+    return tests

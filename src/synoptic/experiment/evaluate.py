@@ -1,0 +1,93 @@
+"""From counts to metrics with names that say everything: ``<model>/<split>/<quantity>/<average>``.
+
+``shared/local/accuracy/worst`` is the lowest accuracy that any client gets from the shared model on its own test data.
+``mean`` gives every client (or, for a pooled test set, every example) the same weight, ``weighted`` every example of
+every client, ``worst`` is the client with the lowest value. ``hm`` is the harmonic mean of base and novel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from synoptic.adapters.stack import expand
+from synoptic.core.seeds import numpy_generator
+from synoptic.federation.ledger import EVALUATION
+from synoptic.federation.message import Replies
+from synoptic.federation.server import Server
+from synoptic.methods.base import Method
+from synoptic.methods.evaluation import LOCAL, score
+
+Metrics = dict[str, float]
+
+
+def evaluate(method: Method, server: Server, pooled_personal: bool, most_clients: int | None) -> Metrics:
+    """All metrics of the current state.
+
+    Args:
+        method: whose models are evaluated.
+        server: with the clients to ask.
+        pooled_personal: whether personal models are also tried on the pooled test sets (costly).
+        most_clients: ask at most so many clients, drawn once for the whole run; None asks all.
+    """
+    pooled = list(server.bench.data.tests)
+    metrics: Metrics = {}
+    adapter = method.shared_model(server) if method.has_shared else None
+    if method.has_shared:
+        stack = expand(adapter, 1) if adapter is not None else {}
+        for split in pooled:
+            right, losses = score(server.bench, stack, server.bench.data.tests[split], split)
+            metrics[f"shared/{split}/accuracy/mean"] = float(right[0].double().mean())
+            metrics[f"shared/{split}/loss/mean"] = float(losses[0].double().mean())
+    splits = [LOCAL, *pooled] if method.has_personal and pooled_personal else [LOCAL]
+    payload = {"adapter": adapter} if adapter is not None else {}
+    replies = server.ask(EVALUATION, to=_asked(server, most_clients), splits=",".join(splits), **payload)
+    for name in ("shared", "personal"):
+        for split in splits:
+            metrics |= _averages(name, split, replies)
+    return metrics | _harmonic(metrics)
+
+
+def _asked(server: Server, most: int | None) -> Sequence[int]:
+    if most is None or most >= server.clients:
+        return range(server.clients)
+    rng = numpy_generator(server.bench.seed, "evaluated clients")
+    return sorted(int(client) for client in rng.choice(server.clients, most, replace=False))
+
+
+def _averages(model: str, split: str, replies: Replies) -> Metrics:
+    totals = replies.fields.get(f"{model}/{split}")
+    count = replies.fields.get(f"count/{split}")
+    if not isinstance(totals, Tensor) or not isinstance(count, Tensor) or not bool((count > 0).any()):
+        return {}
+    known = count > 0
+    share = totals[known].double() / count[known].double()[:, None]
+    weight = (count[known] / count[known].sum()).double()
+    accuracy, loss = share[:, 0], share[:, 1]
+    return {
+        f"{model}/{split}/accuracy/mean": float(accuracy.mean()),
+        f"{model}/{split}/accuracy/weighted": float(torch.dot(accuracy, weight)),
+        f"{model}/{split}/accuracy/worst": float(accuracy.min()),
+        f"{model}/{split}/loss/mean": float(loss.mean()),
+    }
+
+
+def _harmonic(metrics: Metrics) -> Metrics:
+    result: Metrics = {}
+    for model in ("shared", "personal"):
+        base, novel = (metrics.get(f"{model}/{split}/accuracy/mean") for split in ("base", "novel"))
+        if base is not None and novel is not None:
+            result[f"{model}/hm/accuracy/mean"] = 2 * base * novel / (base + novel) if base + novel else 0.0
+    return result
+
+
+def per_client(replies: Replies, model: str, split: str) -> dict[int, float]:
+    """Accuracy of each asked client that has test examples."""
+    totals, count = replies.fields[f"{model}/{split}"], replies.fields[f"count/{split}"]
+    return {
+        client: float(totals[place][0] / count[place])
+        for place, client in enumerate(replies.clients)
+        if float(count[place]) > 0
+    }

@@ -1,0 +1,98 @@
+"""The contract of a method: what the server does in a round, and what clients do when asked.
+
+A method is one file. It names its settings, says what it trains by default, and writes `begin` and `round` as the
+paper's algorithm box does. Everything that it remembers lies in ``server.state`` or ``cohort.personal``; nothing is
+kept on the object, so a run stops after any round and resumes bit for bit.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar
+
+from tensordict import TensorDict
+
+from synoptic.adapters.spec import AdapterSpec
+from synoptic.core import Section, SynopticError
+from synoptic.core.errors import nearest
+from synoptic.federation.cohort import Cohort, task
+from synoptic.federation.message import Replies
+from synoptic.federation.server import Server
+from synoptic.methods.evaluation import evaluate_cohort
+
+__all__ = ["Cohort", "Method", "Replies", "Section", "Server", "load_method", "registry", "task"]
+
+GROUP = "synoptic.methods"
+
+
+class Method:
+    """Base of all methods.
+
+    Class attributes:
+        summary: one line for ``synoptic methods``.
+        adapter: what is trained unless the recipe says otherwise.
+        defaults: recipe values, by dotted key, that suit this method better than the general ones.
+        personal: name patterns of tensors that belong to the client and may never be in a reply.
+        pools_data: whether all clients' data are put in one place first (only a ceiling does that).
+        has_shared, has_personal: which models there are to evaluate.
+    """
+
+    class Settings(Section):
+        """The method's own settings, ``method.<name>=...`` in a recipe."""
+
+    summary: ClassVar[str] = ""
+    adapter: ClassVar[AdapterSpec] = AdapterSpec.model_validate({"vision": "lora"})
+    defaults: ClassVar[dict[str, Any]] = {}
+    personal: ClassVar[tuple[str, ...]] = ()
+    pools_data: ClassVar[bool] = False
+    has_shared: ClassVar[bool] = True
+    has_personal: ClassVar[bool] = False
+
+    def __init__(self, settings: Section | None = None) -> None:
+        self.settings: Any = settings if settings is not None else self.Settings()
+
+    def begin(self, server: Server) -> None:
+        """Set ``server.state`` before the first round."""
+
+    def round(self, server: Server, t: int) -> None:
+        """One round; ``t`` counts from 0."""
+        raise NotImplementedError(f"{type(self).__name__} must say what the server does in a round")
+
+    def shared_model(self, server: Server) -> TensorDict | None:
+        """The adapter to evaluate and export as everybody's; None is the untouched base."""
+        adapter: TensorDict | None = server.state.get("adapter")
+        return adapter
+
+    def personal_model(self, cohort: Cohort, shared: TensorDict | None) -> TensorDict | None:
+        """Each client's own model as a stack ``[K]``; None where a method has none."""
+        return None
+
+    @task
+    def evaluate(self, cohort: Cohort, splits: str, adapter: TensorDict | None = None) -> Replies:
+        """Count right answers of the shared and the personal models; only counts leave the client."""
+        personal = self.personal_model(cohort, adapter) if self.has_personal else None
+        return evaluate_cohort(cohort, splits.split(","), adapter, personal, shared=self.has_shared)
+
+
+@cache
+def registry() -> dict[str, EntryPoint]:
+    """All installed methods by name, those of other packages included."""
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def load_method(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        SynopticError: no method of that name, or one that cannot be imported.
+    """
+    known = registry()
+    if name not in known:
+        raise SynopticError(f"there is no method called '{name}'", nearest(name, known))
+    try:
+        loaded: type[Method] = known[name].load()
+    except (ImportError, AttributeError) as error:
+        raise SynopticError(f"the method '{name}' ({known[name].value}) cannot be imported ({error})",
+                            "install its package again") from error  # fmt: skip
+    return loaded

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synoptic.core import SynopticError
+from synoptic.core.files import read_json, read_tensors, write_json, write_tensors
+from synoptic.data import ArrayImages, DataSpec, ExampleTable, FederatedData, build, check_overlap, federated, manifest
+from synoptic.data.sources import Source
+
+SPECS: list[dict[str, Any]] = [
+    {"source": "digits"},
+    {"source": "digits", "clients": 30, "shots": 3, "validation": 0.3, "partition": {"alpha": 0.05}},
+    {"source": "digits", "novel": 0.0, "partition": "iid", "train_limit": 200, "test_limit": 50},
+    {"source": "world", "per_class": 20, "test_per_class": 6},
+    {"source": "world", "per_class": 20, "test_per_class": 6, "partition": "domain", "clients": 4, "novel": 0},
+    {"source": "world", "per_class": 20, "classes": 6, "partition": {"kind": "domain_dirichlet"}, "clients": 4},
+]
+
+
+def made(spec: dict[str, Any], seed: int = 0) -> FederatedData:
+    return build(DataSpec.model_validate(spec), seed)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_what_always_holds(spec: dict[str, Any]) -> None:
+    data = made(spec)
+    clients = data.clients
+    everything = np.concatenate([clients.train_rows.positions, clients.val_rows.positions])
+    assert sorted(everything) == list(range(len(data.train))), "every training example has one owner"
+    assert set(np.unique(data.train.labels)) == set(data.base_classes)
+    assert not set(data.base_classes) & set(data.novel_classes)
+    assert len(data.base_classes) + len(data.novel_classes) == len(data.class_names)
+    is_base = np.isin(data.test.labels, data.base_classes)
+    assert data.tests["base"].tolist() == np.flatnonzero(is_base).tolist()
+    assert data.tests["global"].tolist() == list(range(len(data.test)))
+    assert ("novel" in data.tests) == (len(data.novel_classes) > 0)
+    for k in range(len(clients)):
+        own = np.concatenate([clients.train(k), clients.val(k)])
+        assert (np.diff(clients.train(k)) > 0).all()
+        assert len(clients.test(k)) > 0
+        assert set(data.test.labels[clients.test(k)]) <= set(data.train.labels[own])
+    pooled = clients.pooled()
+    assert len(pooled) == 1
+    assert pooled.name(0) == "everyone"
+    assert sorted(np.concatenate([pooled.train(0), pooled.val(0)])) == sorted(everything)
+    check_overlap(data)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_seeds_decide_and_a_manifest_restores(spec: dict[str, Any], tmp_path: Path) -> None:
+    data = made(spec)
+    assert made(spec).fingerprint == data.fingerprint
+    assert made(spec, seed=1).fingerprint != data.fingerprint
+    manifest.save(data, tmp_path)
+    back = manifest.load(tmp_path)
+    assert back.fingerprint == data.fingerprint
+    assert back.template == data.template
+    assert [back.clients.name(k) for k in range(len(back.clients))] == [
+        data.clients.name(k) for k in range(len(data.clients))
+    ]
+    assert {name: rows.tolist() for name, rows in back.tests.items()} == {
+        name: rows.tolist() for name, rows in data.tests.items()
+    }
+    rows = np.arange(5)
+    assert np.array_equal(back.train.images.load(rows), data.train.images.load(rows))
+
+
+def test_the_seed_changes_neither_pictures_nor_the_test_part() -> None:
+    first, second = made(SPECS[0]), made(SPECS[0], seed=1)
+    assert first.train.fingerprint == second.train.fingerprint
+    assert first.test.fingerprint == second.test.fingerprint
+
+
+def test_digits_defaults() -> None:
+    data = made({"source": "digits"})
+    assert len(data.clients) == 5
+    assert [data.class_names[i] for i in data.novel_classes] == ["seven", "eight", "nine"]
+    assert data.prompts()[7] == "the digit seven."
+    assert data.clients.name(3) == "client-3"
+    assert data.summary()["duplicates_dropped"] == 0
+
+
+def test_world_domains_are_test_splits_of_base_classes() -> None:
+    data = made(SPECS[3])
+    rows = data.tests["domain/pastel"]
+    assert set(data.test.labels[rows]) == set(data.base_classes)
+    assert data.test.domains is not None
+    assert (data.test.domains[rows] == data.test.domain_names.index("pastel")).all()
+
+
+def test_classes_domains_and_novel_by_name() -> None:
+    data = made({"source": "digits", "classes": ("nine", "one", "four"), "novel": ("one",), "clients": 2})
+    assert data.class_names == ("nine", "one", "four")
+    assert data.novel_classes.tolist() == [1]
+    assert data.base_classes.tolist() == [0, 2]
+    world = made({"source": "world", "domains": ("blurred",), "per_class": 10})
+    assert world.train.domain_names == ("blurred",)
+    assert len(world.train) == 50
+
+
+def test_limits_are_stratified() -> None:
+    data = made({"source": "digits", "novel": 0.0, "train_limit": 100, "test_limit": 20})
+    assert np.bincount(data.train.labels).tolist() == [10] * 10
+    assert len(data.test) == 20
+    assert np.bincount(data.test.labels).min() >= 1
+
+
+def test_shots_bound_every_client_and_class() -> None:
+    data = made({"source": "digits", "shots": 2})
+    for k in range(len(data.clients)):
+        assert np.bincount(data.train.labels[data.clients.train(k)]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ({"clients": 5000}, "5,000 clients cannot each get 1 of 1,012 training examples"),
+        ({"classes": 11}, "data.classes=11, but digits has 10 classes"),
+        ({"classes": ("sevn",)}, "names 'sevn', which is no class; did you mean 'seven'"),
+        ({"classes": ("one", "one")}, "names a class twice"),
+        ({"novel": ("ten",)}, "'ten', which is no class in use"),
+        ({"novel": 0.99}, "all 10 classes are novel"),
+        ({"domains": ("pastel",)}, "the source has no domains"),
+        ({"train_limit": 3}, "cannot hold one example of each of 7 classes"),
+        ({"partition": "domain"}, "needs domains"),
+        ({"class_names": ("a",)}, "class_names has 1 words, but digits has 10 classes"),
+    ],
+)
+def test_impossible_requests_are_explained(spec: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SynopticError, match=sentence):
+        made(spec)
+
+
+def toy(pixels: np.ndarray, part: str) -> ExampleTable:
+    return ExampleTable(f"toy/{part}", ArrayImages(pixels), np.arange(len(pixels)) % 2, ("cat", "dog"))
+
+
+@pytest.mark.parametrize("decoded", [0, 100])
+def test_repeated_pictures_leave_the_training_part(monkeypatch: pytest.MonkeyPatch, decoded: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
+    source = Source(toy(pixels[:14], "train"), toy(pixels[10:], "test"))
+    monkeypatch.setattr(federated, "open_source", lambda spec: source)
+    monkeypatch.setattr("synoptic.data.overlap.DECODED", decoded)
+    data = build(DataSpec(source="folder:x", clients=2), 0)
+    assert data.summary()["duplicates_dropped"] == 4
+    assert len(data.train) == 10
+    check_overlap(data)
+
+
+def test_the_overlap_check_can_fail() -> None:
+    data = made(SPECS[3])
+    leaky = FederatedData(
+        data.train, data.train.take(np.array([5, 6])), data.base_classes, data.novel_classes, "{}", {}, data.clients
+    )
+    with pytest.raises(SynopticError, match=r"2 training images are test images too \(first: world/train 5 is"):
+        check_overlap(leaky)
+
+
+def test_a_changed_manifest_is_noticed(tmp_path: Path) -> None:
+    manifest.save(made(SPECS[3]), tmp_path)
+    tensors, _ = read_tensors(tmp_path / manifest.POSITIONS)
+    edited = dict(tensors)
+    edited["train/positions"] = tensors["train/positions"].flip(0)
+    write_tensors(tmp_path / manifest.POSITIONS, edited)
+    with pytest.raises(SynopticError, match="does not fit"):
+        manifest.load(tmp_path)
+    del edited["classes"]
+    write_tensors(tmp_path / manifest.POSITIONS, edited)
+    with pytest.raises(SynopticError, match="does not hold a whole split"):
+        manifest.load(tmp_path)
+
+
+def test_a_changed_source_is_noticed(tmp_path: Path) -> None:
+    manifest.save(made(SPECS[3]), tmp_path)
+    with pytest.raises(SynopticError, match="the source has changed"):
+        manifest.load(tmp_path, DataSpec(source="world", draw=1, per_class=20, test_per_class=6))
+    stored = read_json(tmp_path / manifest.DESCRIPTION)
+    write_json(tmp_path / manifest.DESCRIPTION, stored | {"version": 99})
+    with pytest.raises(SynopticError, match="is no split of version 1"):
+        manifest.load(tmp_path)
+
+
+def test_data_by_hand_has_no_manifest(tmp_path: Path) -> None:
+    data = made(SPECS[3])
+    by_hand = FederatedData(
+        data.train, data.test, data.base_classes, data.novel_classes, "{}", data.tests, data.clients
+    )
+    with pytest.raises(SynopticError, match="put together by hand"):
+        manifest.save(by_hand, tmp_path)
