@@ -41,5 +41,8 @@ bench: $(READY)  ## the engine's figures, to benchmarks/results/engine.json; wan
 bench-peers: $(READY)  ## the same workload on other engines, each in an environment of its own
 	$(BIN)/python -m benchmarks.peers
 
+results: $(READY)  ## the recipes over several seeds, to benchmarks/results/recipes.json and docs/results.md
+	$(BIN)/python -m benchmarks.results
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

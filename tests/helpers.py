@@ -14,15 +14,16 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-from synoptic.adapters.stack import adapter, names
-from synoptic.core import generator
+from synoptic.adapters.stack import adapter, names, stack_of
+from synoptic.core.seeds import generator
 from synoptic.models.dual_encoder import DualEncoder
 from synoptic.models.load import load_dual_encoder
 
-WORDS = ["<pad>", "<unk>", "<s>", *"a photo of the digit red circle seven .".split(), "</s>"]
+WORDS = ["<pad>", "<unk>", "<s>", "a", "photo", "of", "the", "digit", "red", "circle", "seven", ".", "</s>"]
 END = len(WORDS) - 1
 BLOCK = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
-TEXT = {"vocab_size": len(WORDS), "max_position_embeddings": 16, "bos_token_id": 2, "eos_token_id": END, "pad_token_id": 0}
+SPECIAL = {"bos_token_id": 2, "eos_token_id": END, "pad_token_id": 0}
+TEXT = {"vocab_size": len(WORDS), "max_position_embeddings": 16, **SPECIAL}
 SENTENCES = ["a photo of a red circle .", "seven", "the digit seven ."]
 
 _session = TemporaryDirectory(prefix="synoptic-tests-")
@@ -130,10 +131,10 @@ def lora(
     }
 
 
-def clients(adapters: int, *sites: tuple[str, int, int], rank: int = 2, scale: float = 1.0, seed: int = 0) -> TensorDict:
+def clients(
+    adapters: int, *sites: tuple[str, int, int], rank: int = 2, scale: float = 1.0, seed: int = 0
+) -> TensorDict:
     """A stack of random clients with the given sites ``(path, outputs, inputs)``."""
-    from synoptic.adapters.stack import stack_of
-
     made = []
     for k in range(adapters):
         tensors: dict[str, Tensor] = {}

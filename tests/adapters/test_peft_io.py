@@ -49,7 +49,9 @@ def load_peft(model: nn.Module, folder: Path) -> nn.Module:
     from peft import PeftModel
 
     with warnings.catch_warnings():
+        # Missing or unexpected keys are warnings in PEFT; here they are failures.
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", FutureWarning)
         return PeftModel.from_pretrained(model, folder).eval()
 
 
@@ -59,7 +61,7 @@ def mixed(family: str) -> TensorDict:
     small = model.new_adapter(spec(LoraSpec(rank=2, alpha=3, layers="all")), 1)
     large = model.new_adapter(spec(LoraSpec(rank=5, alpha=8, layers=1), LoraSpec(rank=3, targets=("q", "fc1", "o"))), 2)
     one = {name: small[name] for name in names(small)} | {name: large[name] for name in names(large)}
-    one = {name: tensor for name, tensor in randomised(adapter(one), 3).items()}
+    one = dict(randomised(adapter(one), 3).items())
     stem = "vision/lora/vision_model.encoder.layers.0.self_attn.q_proj"
     one[f"{stem}/A"] = torch.cat([one[f"{stem}/A"], torch.zeros(2, 32)])
     one[f"{stem}/B"] = torch.cat([one[f"{stem}/B"], torch.zeros(32, 2)], dim=1)
@@ -73,9 +75,9 @@ def case(family: str, which: str) -> TensorDict:
         "vision": spec(LoraSpec(rank=3, alpha=5)),
         "both": spec(LoraSpec(rank=4, targets=every), LoraSpec(rank=2, alpha=7, layers=(0, 2))),
         "text": spec(None, LoraSpec(rank=4)),
-        "pooling": spec(LoraSpec(rank=2, alpha=3, pooling=True, targets=every)),
+        "pooling": spec(LoraSpec(rank=2, alpha=3, pooling=True)),
         "pooling-v": spec(LoraSpec(rank=2, pooling=True, targets=("v",))),
-        "pooling-o": spec(LoraSpec(rank=2, pooling=True, targets=("o",))),
+        "pooling-o": spec(LoraSpec(rank=2, pooling=True, targets=every)),
     }
     return mixed(family) if which == "mixed" else randomised(model.new_adapter(specs[which], 0), 5)
 
@@ -83,7 +85,7 @@ def case(family: str, which: str) -> TensorDict:
 @pytest.mark.parametrize(
     ("family", "which"),
     [(family, which) for family in FOLDERS for which in ("vision", "text", "both", "mixed")]
-    + [("siglip", which) for which in ("pooling", "pooling-v", "pooling-o")],
+    + [("siglip", which) for which in ("pooling", "pooling-v")],
 )
 def test_plain_peft_computes_the_same_and_import_gives_it_back(family: str, which: str, tmp_path: Path) -> None:
     one = case(family, which)
@@ -91,8 +93,9 @@ def test_plain_peft_computes_the_same_and_import_gives_it_back(family: str, whic
     frozen, worn = theirs(family, reference(family)), theirs(family, load_peft(reference(family), tmp_path))
     for plain, peft, mine in zip(frozen, worn, ours(family, one), strict=True):
         assert torch.allclose(peft, mine, atol=2e-6)
-        assert torch.equal(plain, peft) or (plain - peft).abs().max() > 1e-2
-    assert not torch.equal(frozen[0], worn[0]) or which == "text"
+        difference = (plain - peft).abs().max()
+        assert difference < 1e-6 or difference > 1e-2, "either this tower is not adapted, or plainly"
+    assert (frozen[0] - worn[0]).abs().max() > 1e-2 or which == "text"
     back = import_peft(tmp_path, base(family))
     assert names(back) == names(one)
     assert all(torch.equal(back[name], one[name]) for name in names(one))
@@ -141,26 +144,70 @@ def fill(model: nn.Module) -> None:
             parameter.data = torch.randn(parameter.shape, generator=rng) * 0.2
 
 
+def attention_only(model: nn.Module) -> nn.Module:
+    fill(model)
+    for name, parameter in model.named_parameters():
+        if "attention.base_layer.out_proj.lora_" in name:
+            parameter.data.zero_()
+    return model
+
+
 def test_plain_peft_on_an_attention_pooling_head(tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
     model = get_peft_model(reference("siglip"), LoraConfig(r=3, target_modules=["head.attention", "v_proj"])).eval()
-    fill(model)
-    model.save_pretrained(tmp_path)
+    attention_only(model).save_pretrained(tmp_path)
     one = import_peft(tmp_path, base("siglip"))
     assert "vision/lora/vision_model.head.attention#k/A" in names(one)
-    assert "vision/lora/vision_model.head.attention.out_proj/A" in names(one)
     for mine, peft in zip(ours("siglip", one), theirs("siglip", model), strict=True):
         assert torch.allclose(mine, peft, atol=2e-6)
 
 
 def test_peft_trains_an_export_further_and_all_of_it_comes_back(tmp_path: Path) -> None:
     export_peft(case("siglip", "pooling-v"), tmp_path, base("siglip"))
-    model = load_peft(reference("siglip"), tmp_path)
+    model = attention_only(load_peft(reference("siglip"), tmp_path))
+    model.save_pretrained(tmp_path)
+    one = import_peft(tmp_path, base("siglip"))
+    assert "vision/lora/vision_model.head.attention#q/A" in names(one), "only v was adapted before"
+    assert torch.allclose(ours("siglip", one)[0], theirs("siglip", model)[0], atol=2e-6)
+
+
+def test_output_projection_of_packed_attention_stays_beside_peft(tmp_path: Path) -> None:
+    one, model = case("siglip", "pooling-o"), base("siglip")
+    export_peft(one, tmp_path, model)
+    beyond = "vision/lora/vision_model.head.attention.out_proj"
+    extra = load_file(tmp_path / "synoptic_extra.safetensors")
+    assert sorted(extra) == [f"{beyond}/{part}" for part in ("A", "B", "scale")]
+    rest = adapter({name: one[name] for name in names(one) if not name.startswith(f"{beyond}/")})
+    peft = load_peft(reference("siglip"), tmp_path)
+    assert torch.allclose(theirs("siglip", peft)[0], ours("siglip", rest)[0], atol=2e-6)
+    back = import_peft(tmp_path, model)
+    assert all(torch.equal(back[name], one[name]) for name in names(one))
+
+
+def test_peft_still_adds_the_output_projection_of_packed_attention_twice() -> None:
+    """The reason for the exception above; when this fails, PEFT is mended and the exception can go."""
+    from peft import LoraConfig, get_peft_model
+
+    x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+    model = get_peft_model(net(PackedBlock()), LoraConfig(r=2, lora_alpha=2, target_modules=["attn"])).eval()
+    fill(model)
+    wrapped = model.base_model.model.blocks[0].attn
+    for weight in (wrapped.lora_A.default.weight, wrapped.lora_B.default.weight):
+        weight.data.zero_()
+    out = wrapped.base_layer.out_proj
+    plain = net(PackedBlock())
+    plain.blocks[0].attn.out_proj.weight += 2 * out.lora_B.default.weight.data @ out.lora_A.default.weight.data
+    assert torch.allclose(model(x), plain(x), atol=1e-5)
+
+
+def test_plain_peft_that_trained_an_output_projection_of_packed_attention(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(reference("siglip"), LoraConfig(r=3, target_modules=["head.attention"]))
     fill(model)
     model.save_pretrained(tmp_path)
-    mine = ours("siglip", import_peft(tmp_path, base("siglip")))
-    assert torch.allclose(mine[0], theirs("siglip", model)[0], atol=2e-6)
+    assert "'vision_model.head.attention.out_proj' of an nn.MultiheadAttention, which PEFT" in sentence(tmp_path)
 
 
 @dataclass
@@ -176,8 +223,8 @@ def packed_adapter(kind: str) -> tuple[SmallBase, TensorDict]:
         sites = lora("blocks.0.qkv#q", 8, 8, 2, 0.5, 1) | lora("blocks.0.qkv#v", 8, 8, 3, 0.5, 2)
         return SmallBase(model), adapter(sites | lora("blocks.1.qkv#k", 8, 8, 1, 2.0, 3) | lora("blocks.1.proj", 8, 8))
     model = net(PackedBlock(), PackedBlock(batch_first=False))
-    sites = lora("blocks.0.attn#k", 8, 8, 2, 0.5, 1) | lora("blocks.0.attn.out_proj", 8, 8, 4, 0.5, 2)
-    return SmallBase(model), adapter(sites | lora("blocks.1.attn.out_proj", 8, 8, 1, 2.0, 3) | lora("blocks.1.fc1", 8, 8))
+    sites = lora("blocks.0.attn#k", 8, 8, 2, 0.5, 1) | lora("blocks.0.attn#q", 8, 8, 4, 0.5, 2)
+    return SmallBase(model), adapter(sites | lora("blocks.1.attn#v", 8, 8, 1, 2.0, 3) | lora("blocks.1.fc1", 8, 8))
 
 
 @pytest.mark.parametrize("kind", ["fused", "packed"])
@@ -199,7 +246,7 @@ def test_parts_of_different_scale_keep_their_product(tmp_path: Path) -> None:
     export_peft(one, tmp_path, small)
     back = import_peft(tmp_path, small)
     for stem in lora_stems(one):
-        assert torch.allclose(dense(back, stem), dense(one, stem), rtol=1e-6)
+        assert torch.allclose(dense(back, stem), dense(one, stem), atol=1e-5)
 
 
 def test_prompts_and_heads_lie_beside_peft(tmp_path: Path) -> None:

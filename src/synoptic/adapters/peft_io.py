@@ -1,8 +1,9 @@
 """Adapters in PEFT's own folder format, out and in.
 
 A folder holds ``adapter_config.json`` and ``adapter_model.safetensors`` as PEFT writes them, so that plain ``peft``
-loads the LoRA part; ``synoptic_extra.safetensors`` with what PEFT has no name for on a dual encoder (prompts, heads);
-``synoptic.json``, which names the base and says which site owns which columns; and a card, ``README.md``.
+loads the LoRA part; ``synoptic_extra.safetensors`` with what PEFT does not hold on a dual encoder (prompts, heads, and
+LoRA on the output projection of an `nn.MultiheadAttention`, see `peft_layout`); ``synoptic.json``, which names the base
+and says which site owns which columns; and a card, ``README.md``.
 
     from peft import PeftModel
     model = PeftModel.from_pretrained(CLIPModel.from_pretrained(base), folder)
@@ -75,7 +76,7 @@ def export_peft(one: TensorDict, folder: Path, base: Base) -> None:
     if one.batch_size:
         raise SynopticError(f"a stack of {one.batch_size[0]} adapters cannot be one PEFT folder", "export stack[k]")
     modules, columns = to_modules(one, base.model)
-    extra = {name: one[name] for name in names(one) if "/lora/" not in name}
+    extra = {name: one[name] for name in names(one) if name.rpartition("/")[0] not in columns}
     folder.mkdir(parents=True, exist_ok=True)
     if modules:
         write_tensors(folder / WEIGHTS, _tensors(modules), {"format": "pt"})
@@ -107,7 +108,7 @@ def _tensors(modules: Mapping[str, Pair]) -> dict[str, Tensor]:
 def peft_config(modules: Mapping[str, Pair], base: Base) -> dict[str, Any]:
     """PEFT's configuration. Modules are named in full, so that a name in one tower never matches the other."""
     wrapped = {name: pair for name, pair in modules.items() if not name.endswith(OUT)}
-    settings = {name: (pair.rank, pair.scale * pair.rank) for name, pair in wrapped.items()}
+    settings = {name: (pair.rank, _alpha_of(pair)) for name, pair in wrapped.items()}
     rank, alpha = Counter(settings.values()).most_common(1)[0][0]
     return {
         "auto_mapping": {"base_model_class": type(base.model).__name__, "parent_library": type(base.model).__module__},
@@ -116,7 +117,7 @@ def peft_config(modules: Mapping[str, Pair], base: Base) -> dict[str, Any]:
         "task_type": None,
         "inference_mode": True,
         "r": rank,
-        "lora_alpha": _number(alpha),
+        "lora_alpha": alpha,
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
@@ -126,7 +127,7 @@ def peft_config(modules: Mapping[str, Pair], base: Base) -> dict[str, Any]:
         "modules_to_save": None,
         "target_modules": sorted(wrapped),
         "rank_pattern": {_exactly(name): own for name, (own, _) in sorted(settings.items()) if own != rank},
-        "alpha_pattern": {_exactly(name): _number(own) for name, (_, own) in sorted(settings.items()) if own != alpha},
+        "alpha_pattern": {_exactly(name): own for name, (_, own) in sorted(settings.items()) if own != alpha},
     }
 
 
@@ -135,8 +136,12 @@ def _exactly(name: str) -> str:
     return f"^{re.escape(name)}"
 
 
-def _number(value: float) -> float | int:
-    return int(value) if value.is_integer() else value
+def _alpha_of(pair: Pair) -> float | int:
+    """Alpha whose quotient by the rank is the pair's float32 scale, as short a number as that allows."""
+    exact = pair.scale * pair.rank
+    short = round(exact, 4)
+    alpha = short if torch.tensor(short / pair.rank) == torch.tensor(pair.scale) else exact
+    return int(alpha) if alpha.is_integer() else alpha
 
 
 def import_peft(folder: Path, base: Base | None = None) -> TensorDict:
@@ -240,11 +245,11 @@ def _pair(folder: Path, name: str, both: Mapping[str, Tensor], config: dict[str,
         raise SynopticError(f"{folder / WEIGHTS} lacks half of the LoRA pair of '{name}', or its ranks disagree",
                             "restore the file or export the adapter again")  # fmt: skip
     rank = both["A"].shape[0]
-    alpha = _alpha(folder, name.removesuffix(OUT), config)
+    alpha = _alpha_in(folder, name.removesuffix(OUT), config)
     return Pair(both["A"], both["B"], alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
 
-def _alpha(folder: Path, name: str, config: dict[str, Any]) -> float:
+def _alpha_in(folder: Path, name: str, config: dict[str, Any]) -> float:
     """PEFT's rule: the first pattern that matches the end of the module's name, otherwise ``lora_alpha``."""
     try:
         for pattern, alpha in (config.get("alpha_pattern") or {}).items():

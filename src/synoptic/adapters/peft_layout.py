@@ -2,8 +2,9 @@
 
 PEFT puts one pair on one module. The parts of a packed projection therefore become one pair whose ``B`` is block
 structured: part p owns some columns of ``B`` (and rows of ``A``), and ``B`` is zero elsewhere in those columns.
-`nn.MultiheadAttention` always carries two pairs in PEFT, packed input and output projection, of one rank and alpha; a
-missing one is written as zeros. Nothing here touches a file.
+`nn.MultiheadAttention` always carries two pairs in PEFT, for the packed input and for the output projection. The second
+one is written as zeros and refused otherwise, because PEFT (all versions up to 0.21.2; pull request 3774 there) adds it
+twice, so that one file means one thing here and another there. Nothing here touches a file.
 
 Legend: D inputs, O outputs, r rank of one site, R rank in the file.
 """
@@ -42,12 +43,6 @@ class Pair:
         """The same update under another scale; the difference goes into ``B``."""
         return self if scale == self.scale else replace(self, B_Or=self.B_Or * (self.scale / scale), scale=scale)
 
-    def padded(self, rank: int) -> Pair:
-        """The same update with zero rows and columns up to ``rank``."""
-        more = rank - self.rank
-        return replace(self, A_rD=nn.functional.pad(self.A_rD, (0, 0, 0, more)),
-                       B_Or=nn.functional.pad(self.B_Or, (0, more)))  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Place:
@@ -68,22 +63,26 @@ class Place:
 def to_modules(one: TensorDict, model: nn.Module) -> tuple[dict[str, Pair], dict[str, tuple[int, int]]]:
     """An adapter's LoRA pairs by PEFT module, and the columns that each site owns there, by stem.
 
+    Stems missing from the columns are the output projections of `nn.MultiheadAttention`, which PEFT cannot hold.
+
     Raises:
         SynopticError: a site that the model does not have.
     """
     sites: dict[str, dict[str | None, tuple[str, Pair]]] = {}
     for stem in lora_stems(one):
         path, part = split_name(stem.split("/lora/", 1)[1])
-        pair = Pair(one[f"{stem}/A"].detach(), one[f"{stem}/B"].detach(), float(one[f"{stem}/scale"]))
-        module, part = _attention_of(model, path, part)
-        sites.setdefault(module, {})[part] = (stem, pair)
+        if not isinstance(_submodule(model, path.rpartition(".")[0]), nn.MultiheadAttention):
+            _submodule(model, path)
+            pair = Pair(one[f"{stem}/A"].detach(), one[f"{stem}/B"].detach(), float(one[f"{stem}/scale"]))
+            sites.setdefault(path, {})[part] = (stem, pair)
     modules: dict[str, Pair] = {}
     columns: dict[str, tuple[int, int]] = {}
-    for module, parts in sites.items():
-        attention = _submodule(model, module)
-        new = _attention(module, parts, attention) if isinstance(attention, nn.MultiheadAttention) else _linear(parts)
-        modules |= {f"{module}{suffix}": pair for suffix, pair in new.items()}
-        columns |= {parts[part][0]: place for part, place in _columns(parts).items()}
+    for path, parts in sites.items():
+        modules[path] = pair = _one_pair(parts)
+        if isinstance(_submodule(model, path), nn.MultiheadAttention):
+            B_Or = torch.zeros_like(pair.B_Or[: pair.B_Or.shape[0] // len(PARTS)])
+            modules[path + OUT] = Pair(torch.zeros_like(pair.A_rD), B_Or, pair.scale)
+        columns |= _columns(parts)
     return modules, columns
 
 
@@ -95,45 +94,21 @@ def _submodule(model: nn.Module, path: str) -> nn.Module:
                             "use the base that the adapter was made for") from error  # fmt: skip
 
 
-def _attention_of(model: nn.Module, path: str, part: str | None) -> tuple[str, str | None]:
-    _submodule(model, path)
-    parent, _, name = path.rpartition(".")
-    if name == "out_proj" and isinstance(model.get_submodule(parent), nn.MultiheadAttention):
-        return parent, "o"
-    return path, part
+def _one_pair(parts: Mapping[str | None, tuple[str, Pair]]) -> Pair:
+    if None in parts:
+        return parts[None][1]
+    pairs = {part: pair for part, (_, pair) in parts.items() if part is not None}
+    return _packed(pairs, _common_scale(pairs.values()))
 
 
-def _columns(parts: Mapping[str | None, tuple[str, Pair]]) -> dict[str | None, tuple[int, int]]:
-    found: dict[str | None, tuple[int, int]] = {}
+def _columns(parts: Mapping[str | None, tuple[str, Pair]]) -> dict[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
     start = 0
     for part in sorted(parts, key=lambda part: PARTS.get(part or "", -1)):
-        rank = parts[part][1].rank
-        first = 0 if part in (None, "o") else start
-        found[part] = (first, first + rank)
-        start = first + rank if part in PARTS else start
+        stem, pair = parts[part]
+        found[stem] = (start, start + pair.rank)
+        start += pair.rank
     return found
-
-
-def _linear(parts: Mapping[str | None, tuple[str, Pair]]) -> dict[str, Pair]:
-    if None in parts:
-        return {"": parts[None][1]}
-    pairs = {part: pair for part, (_, pair) in parts.items() if part is not None}
-    return {"": _packed(pairs, _common_scale(pairs.values()))}
-
-
-def _attention(
-    module: str, parts: Mapping[str | None, tuple[str, Pair]], attention: nn.MultiheadAttention
-) -> dict[str, Pair]:
-    if None in parts or attention.in_proj_weight is None:
-        raise SynopticError(f"PEFT cannot hold this adaptation of '{module}'", "adapt its q, k, v and out_proj only")
-    pairs = {part: pair for part, (_, pair) in parts.items() if part is not None}
-    scale = _common_scale(pairs.values())
-    width, like = attention.embed_dim, next(iter(pairs.values())).A_rD
-    nothing = Pair(like.new_zeros(0, width), like.new_zeros(width, 0), scale)
-    out = pairs.pop("o", nothing).at(scale)
-    inner = _packed(pairs or {"q": nothing}, scale)
-    rank = max(out.rank, inner.rank)
-    return {"": inner.padded(rank), OUT: out.padded(rank)}
 
 
 def _common_scale(pairs: Collection[Pair]) -> float:
@@ -161,13 +136,17 @@ def from_modules(modules: Mapping[str, Pair], columns: Mapping[str, tuple[int, i
         modules: what the file holds.
         columns: what `to_modules` said, or nothing for an adapter that somebody else made. When the columns do not
             account for every value (PEFT trained the file further), the general split is taken instead.
+
+    Raises:
+        SynopticError: an adapted output projection of `nn.MultiheadAttention`, or sites that the file lacks.
     """
+    found, modules = modules, _without_output_projections(modules)
     places = {stem: _place(stem, owned, modules) for stem, owned in columns.items()}
     if not places or not _accounts_for(places.values(), modules):
         towers = {place.module: stem.split("/", 1)[0] for stem, place in places.items()}
         places = {}
-        for module in modules:
-            places |= _general(module, modules, towers.get(module))
+        for module, pair in modules.items():
+            places |= _general(module, pair, towers.get(module) or tower_of(module), module + OUT in found)
     result: dict[str, Pair] = {}
     for stem, place in places.items():
         pair, (start, stop) = modules[place.module], place.columns
@@ -178,11 +157,9 @@ def from_modules(modules: Mapping[str, Pair], columns: Mapping[str, tuple[int, i
 
 def _place(stem: str, columns: tuple[int, int], modules: Mapping[str, Pair]) -> Place:
     path, part = split_name(stem.split("/lora/", 1)[-1])
-    packed = path.removesuffix(".out_proj") + OUT
-    module = packed if path.endswith(".out_proj") and packed in modules else path
-    if module not in modules:
+    if path not in modules:
         raise SynopticError(f"the adapter file has no weights for '{path}'", "export it again")
-    return Place(module, part, columns)
+    return Place(path, part, columns)
 
 
 def _accounts_for(places: Collection[Place], modules: Mapping[str, Pair]) -> bool:
@@ -197,15 +174,20 @@ def _accounts_for(places: Collection[Place], modules: Mapping[str, Pair]) -> boo
                for name, (A, B) in seen.items())  # fmt: skip
 
 
-def _general(module: str, modules: Mapping[str, Pair], tower: str | None) -> dict[str, Place]:
+def _general(module: str, pair: Pair, tower: str, attention: bool) -> dict[str, Place]:
     """A pair somebody else made: a packed one is three sites that share ``A`` and split the rows of ``B``."""
-    pair = modules[module]
-    path = module.removesuffix(OUT) + ".out_proj" if module.endswith(OUT) else module
-    stem = f"{tower or tower_of(path)}/lora/{path}"
-    is_attention = f"{module}{OUT}" in modules
-    is_fused = path.rpartition(".")[2] in FUSED and pair.B_Or.shape[0] % len(PARTS) == 0
-    parts: list[str | None] = [*PARTS] if is_attention or is_fused else [None]
+    stem = f"{tower}/lora/{module}"
+    fused = module.rpartition(".")[2] in FUSED and pair.B_Or.shape[0] % len(PARTS) == 0
+    parts: list[str | None] = [*PARTS] if attention or fused else [None]
     return {f"{stem}#{part}" if part else stem: Place(module, part, (0, pair.rank)) for part in parts}
+
+
+def _without_output_projections(modules: Mapping[str, Pair]) -> dict[str, Pair]:
+    for name, pair in modules.items():
+        if name.endswith(OUT) and pair.A_rD.any() and pair.B_Or.any():
+            raise SynopticError(f"the adapter changes '{name.replace(OUT, '.out_proj')}' of an nn.MultiheadAttention, "
+                                "which PEFT up to 0.21 adds twice", "train it without that module")  # fmt: skip
+    return {name: pair for name, pair in modules.items() if not name.endswith(OUT)}
 
 
 def tower_of(path: str) -> str:

@@ -82,11 +82,13 @@ def chosen_blocks(count: int, layers: int | tuple[int, ...] | str) -> list[int]:
         return list(range(count))
     if isinstance(layers, int):
         if not 1 <= layers <= count:
-            raise SynopticError(f"layers={layers} asks for more blocks than the tower's {count}", f"use 1 to {count}")
+            what = f"more blocks than the tower's {count}" if layers > count else "no block at all"
+            raise SynopticError(f"layers={layers} asks for {what}", f"use 1 to {count}")
         return list(range(count - layers, count))
     outside = [index for index in layers if not 0 <= index < count]
     if outside or not layers:
-        raise SynopticError(f"layers={list(layers)} names blocks a tower of {count} lacks", f"use 0 to {count - 1}")
+        what = f"blocks a tower of {count} lacks" if outside else "no block at all"
+        raise SynopticError(f"layers={list(layers)} names {what}", f"use 0 to {count - 1}")
     return sorted(set(layers))
 
 
@@ -116,9 +118,10 @@ def _linear(name: str, linear: nn.Linear, where: str) -> Iterator[tuple[str, Sit
 
 def _packed(attention: nn.MultiheadAttention, where: str) -> Iterator[tuple[str, Site]]:
     width = attention.embed_dim
-    if attention.in_proj_weight is not None:
-        for part in PARTS:
-            yield part, Site(f"{where}#{part}", width, width)
+    if attention.in_proj_weight is None or attention.bias_k is not None or attention.add_zero_attn:
+        return  # `packed_attention` computes the common form only.
+    for part in PARTS:
+        yield part, Site(f"{where}#{part}", width, width)
     yield "o", Site(f"{where}.out_proj", width, width)
 
 

@@ -85,8 +85,13 @@ def stack_of(adapters: Sequence[TensorDict]) -> TensorDict:
                       batch_size=[len(adapters)])  # fmt: skip
 
 
+def rank_axis(name: str) -> int | None:
+    """The axis of one client's tensor that is a LoRA rank, or None."""
+    return {"A": 0, "B": 1}.get(name.rsplit("/", 1)[-1]) if "/lora/" in name else None
+
+
 def _same_rank(tensors: list[Tensor], name: str) -> list[Tensor]:
-    axis = {"A": 0, "B": 1}.get(name.rsplit("/", 1)[-1]) if "/lora/" in name else None
+    axis = rank_axis(name)
     if axis is None or len({tensor.shape[axis] for tensor in tensors}) == 1:
         return tensors
     rank = max(tensor.shape[axis] for tensor in tensors)

@@ -23,7 +23,8 @@ class Progress:
         round: rounds that are done.
         ledger: bytes so far.
         seconds: spent so far, by activity.
-        metrics: of the last evaluation.
+        before: metrics of the untouched start.
+        metrics, clients: of the last evaluation.
         events_size: bytes of the event log that belong to the rounds done.
         personal: version of each client's personal state.
         failed: failed rounds in a row.
@@ -32,7 +33,9 @@ class Progress:
     round: int = 0
     ledger: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    clients: dict[str, dict[str, float]] = field(default_factory=dict)
     events_size: int = 0
     personal: dict[int, int] = field(default_factory=dict)
     failed: int = 0

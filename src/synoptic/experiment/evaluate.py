@@ -8,6 +8,7 @@ every client, ``worst`` is the client with the lowest value. ``hm`` is the harmo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,8 +24,16 @@ from synoptic.methods.evaluation import LOCAL, score
 Metrics = dict[str, float]
 
 
-def evaluate(method: Method, server: Server, pooled_personal: bool, most_clients: int | None) -> Metrics:
-    """All metrics of the current state.
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one moment, and what each asked client got on its own test data, by client name."""
+
+    metrics: Metrics
+    clients: dict[str, Metrics]
+
+
+def evaluate(method: Method, server: Server, pooled_personal: bool, most_clients: int | None) -> Evaluation:
+    """Evaluate the current state.
 
     Args:
         method: whose models are evaluated.
@@ -47,7 +56,7 @@ def evaluate(method: Method, server: Server, pooled_personal: bool, most_clients
     for name in ("shared", "personal"):
         for split in splits:
             metrics |= _averages(name, split, replies)
-    return metrics | _harmonic(metrics)
+    return Evaluation(metrics | _harmonic(metrics), _per_client(server, replies))
 
 
 def _asked(server: Server, most: int | None) -> Sequence[int]:
@@ -83,11 +92,15 @@ def _harmonic(metrics: Metrics) -> Metrics:
     return result
 
 
-def per_client(replies: Replies, model: str, split: str) -> dict[int, float]:
-    """Accuracy of each asked client that has test examples."""
-    totals, count = replies.fields[f"{model}/{split}"], replies.fields[f"count/{split}"]
-    return {
-        client: float(totals[place][0] / count[place])
-        for place, client in enumerate(replies.clients)
-        if float(count[place]) > 0
-    }
+def _per_client(server: Server, replies: Replies) -> dict[str, Metrics]:
+    table: dict[str, Metrics] = {}
+    counts = replies.fields.get(f"count/{LOCAL}", [])
+    for place, client in enumerate(replies.clients):
+        count = float(counts[place])
+        row: Metrics = {"examples": count}
+        for model in ("shared", "personal"):
+            totals = replies.fields.get(f"{model}/{LOCAL}")
+            if totals is not None and count:
+                row[f"{model}/{LOCAL}/accuracy"] = float(totals[place][0]) / count
+        table[server.bench.data.clients.name(client)] = row
+    return table

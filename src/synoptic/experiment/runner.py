@@ -16,6 +16,7 @@ import torch
 
 from synoptic.core import SynopticError
 from synoptic.core.files import digest, read_json, write_json, write_text
+from synoptic.data import manifest
 from synoptic.data.federated import FederatedData, build
 from synoptic.experiment.checkpoint import Progress, clean_personal, newest_checkpoint, save_checkpoint
 from synoptic.experiment.compute import choose
@@ -57,9 +58,10 @@ def run(recipe: Recipe, observers: Sequence[Observer] = ()) -> RunResult:
         SynopticError: what a user can mend; the folder keeps all that was done.
         KeyboardInterrupt: passed on after the last finished round was saved.
     """
-    _, data = _prepare(recipe)
+    data = build(recipe.data, recipe.seed)
     folder = new_folder(Path(recipe.output), run_name(recipe))
     write_text(folder.recipe, recipe.to_yaml())
+    manifest.save(data, folder.manifest)
     return Session(recipe, data, folder, observers).go()
 
 
@@ -70,18 +72,12 @@ def resume(path: Path, observers: Sequence[Observer] = ()) -> RunResult:
     if folder.summary.exists():
         summary = read_json(folder.summary)
         return RunResult(folder.path, summary["metrics"], summary)
-    _, data = _prepare(recipe)
-    return Session(recipe, data, folder, observers).go()
+    return Session(recipe, manifest.load(folder.manifest, recipe.data), folder, observers).go()
 
 
 def run_name(recipe: Recipe) -> str:
     """What a run's folder is called: method, data, first digits of the recipe hash, seed."""
     return f"{recipe.method.name}-{recipe.data.source}-{recipe.hash[:8]}-s{recipe.seed}"
-
-
-def _prepare(recipe: Recipe) -> tuple[type[Method], FederatedData]:
-    """Whatever can go wrong with the recipe goes wrong here, before a folder is made."""
-    return load_method(recipe.method.name), build(recipe.data, recipe.seed)
 
 
 class Session:
@@ -126,8 +122,7 @@ class Session:
         if self.folder.environment.exists():
             known = read_json(self.folder.environment)
             return int(known["threads"]), int(known["stack"])
-        share, clients = self.recipe.federation.participation, len(self.bench.data.clients)
-        cohort = 0 if self.recipe.rounds == 0 else min(clients, max(1, round(share * clients if share <= 1 else share)))
+        cohort = self.recipe.federation.cohort_size(len(self.bench.data.clients)) if self.recipe.rounds else 0
         threads, stack = choose(self.bench, cohort, self.recipe.compute.threads, self.recipe.federation.stack)
         write_json(self.folder.environment, describe_environment(threads, stack))
         return threads, stack
@@ -160,7 +155,7 @@ class Session:
         if first:
             with self._timed("train"):
                 self.method.begin(self.server)
-            self._evaluate(-1)
+            self.progress.before = self._evaluate(-1)
             self._save()
         else:
             for sentence in damaged:
@@ -211,10 +206,10 @@ class Session:
     def _evaluate(self, t: int) -> dict[str, float]:
         whole = self.recipe.evaluate.personal == "every" or t + 1 == self.recipe.rounds
         with self._timed("evaluate"):
-            metrics = evaluate(self.method, self.judge, whole, self.recipe.evaluate.clients)
-        self.progress.metrics = metrics
-        self._tell({"type": "evaluated", "round": t, "metrics": metrics})
-        return metrics
+            result = evaluate(self.method, self.judge, whole, self.recipe.evaluate.clients)
+        self.progress.metrics, self.progress.clients = result.metrics, result.clients
+        self._tell({"type": "evaluated", "round": t, "metrics": result.metrics, "per_client": result.clients})
+        return result.metrics
 
     def _save(self) -> None:
         self.progress.ledger = self.server.ledger.dump()
@@ -235,6 +230,8 @@ class Session:
             "rounds": self.progress.round,
             "final_hash": digest(self.server.state.hash(), self.store.hash()),
             "metrics": self.progress.metrics,
+            "before": self.progress.before,
+            "clients": self.progress.clients,
             "bytes": self.server.ledger.summary(),
             "seconds": {"total": sum(seconds.values()), **seconds},
             "model": {"name": self.recipe.model, "fingerprint": self.bench.model.fingerprint},
@@ -253,9 +250,9 @@ class Session:
         for observer in self._observers:
             observer(event)
 
-    def _cohort(self, done: int, total: int) -> None:
+    def _cohort(self, task: str, done: int, total: int) -> None:
         for observer in self._observers:
-            observer({"type": "cohort", "round": self.server.round, "done": done, "total": total})
+            observer({"type": "cohort", "round": self.server.round, "task": task, "done": done, "total": total})
 
     def _spend(self, what: str, seconds: float) -> None:
         self.progress.seconds[what] = self.progress.seconds.get(what, 0.0) + seconds

@@ -37,7 +37,7 @@ class LocalFederation:
         self._stack = stack
         self._deadline = deadline
         self._wire = wire
-        self.on_progress: Callable[[int, int], None] | None = None
+        self.on_progress: Callable[[str, int, int], None] | None = None
 
     def deliver(self, task: str, clients: Sequence[int], round_: int, payload: Payload) -> list[Replies]:
         """See `synoptic.federation.server.Federation`.
@@ -61,7 +61,7 @@ class LocalFederation:
                 reply = self._run(function, task, chunk, round_, own, errors)
                 parts.append(self._too_late(chunk, task, round_) if self._late(started) else reply)
             if self.on_progress is not None:
-                self.on_progress(first + len(chunk), len(clients))
+                self.on_progress(task, first + len(chunk), len(clients))
         if errors and not any(part.clients for part in parts):
             raise errors[0]
         return parts

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from tensordict import TensorDict
@@ -21,6 +22,7 @@ from synoptic.core.files import digest, write_bytes
 from synoptic.federation.message import Field, decode, encode
 
 Entry = dict[str, Field]
+Shown = TypeVar("Shown", TensorDict, Tensor)
 
 
 class PersonalStore:
@@ -93,6 +95,8 @@ class Personal:
         self._store = store
         self._clients = list(clients)
         self.entries: list[Entry] = [dict(store.load(client)) for client in self._clients]
+        # Storages of personal stacks that the task has in its hands; held, so that their addresses stay theirs.
+        self._shown: dict[int, Tensor] = {}
 
     def get(self, name: str, default: TensorDict | Tensor) -> TensorDict | Tensor:
         """The field as a stack ``[K]``; a client that has none yet gets ``default`` (one client's value)."""
@@ -100,8 +104,8 @@ class Personal:
         if isinstance(default, TensorDict):
             if all(value is default for value in values):
                 return expand(default, len(values))
-            return stack_of([value for value in values if isinstance(value, TensorDict)])
-        return torch.stack([value for value in values if isinstance(value, Tensor)])
+            return self._show(stack_of([value for value in values if isinstance(value, TensorDict)]))
+        return self._show(torch.stack([value for value in values if isinstance(value, Tensor)]))
 
     def adapter(self, name: str, default: TensorDict) -> TensorDict:
         """`get` for adapters."""
@@ -116,6 +120,7 @@ class Personal:
         if stack.shape[0] != len(self._clients):
             raise SynopticError(f"personal '{name}' has {stack.shape[0]} rows for {len(self._clients)} clients",
                                 "assign a stack with one row for each client of the cohort")  # fmt: skip
+        self._show(stack)
         for place, entry in enumerate(self.entries):
             entry[name] = stack[place].detach().clone()
 
@@ -130,11 +135,20 @@ class Personal:
 
         Tensors of one repeated value (fresh zeros, scales) say nothing about anybody and pass.
         """
+        if tensor.numel() == 0 or not bool((tensor != tensor.flatten()[0]).any()):
+            return None
+        if tensor.untyped_storage().data_ptr() in self._shown:
+            return "a view of personal state"
         for name, field in self.entries[place].items():
             for key, part in _parts(name, field).items():
                 if _same(part, tensor):
                     return key
         return None
+
+    def _show(self, stack: Shown) -> Shown:
+        for tensor in leaves(stack).values() if isinstance(stack, TensorDict) else (stack,):
+            self._shown[tensor.untyped_storage().data_ptr()] = tensor
+        return stack
 
 
 def _parts(name: str, field: Field) -> dict[str, Tensor]:
@@ -144,6 +158,7 @@ def _parts(name: str, field: Field) -> dict[str, Tensor]:
 
 
 def _same(personal: Tensor, tensor: Tensor) -> bool:
-    if personal.numel() == 0 or personal.shape != tensor.shape:
+    """Whether both hold the same values in the same order, however they are cut into axes."""
+    if personal.numel() != tensor.numel():
         return False
-    return bool(torch.equal(personal, tensor.to(personal.dtype))) and bool((personal != personal.flatten()[0]).any())
+    return bool(torch.equal(personal.flatten(), tensor.flatten().to(personal.dtype)))

@@ -66,8 +66,7 @@ class Server:
     @property
     def sampled(self) -> list[int]:
         """The round's cohort, ascending: drawn without replacement from a stream named by the round."""
-        share = self._spec.participation
-        count = min(self.clients, max(1, round(share * self.clients) if share <= 1 else round(share)))
+        count = self._spec.cohort_size(self.clients)
         if count == self.clients:
             return list(range(count))
         rng = numpy_generator(self.bench.seed, "cohort", self.round)
@@ -124,8 +123,7 @@ class Server:
         return [to[place] for place in order], own
 
     def _enough(self, task: str, asked: int, replies: Replies) -> None:
-        least = self._spec.min_replies
-        needed = min(asked, max(1, round(least * asked) if least < 1 else round(least)))
+        needed = self._spec.fewest_replies(asked)
         if task != EVALUATION and len(replies) < needed:
             reasons = "; ".join(str(failure) for failure in replies.failures[:3])
             got = f"{len(replies)} valid replies of {asked} and needs {needed}"

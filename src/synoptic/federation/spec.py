@@ -18,3 +18,13 @@ class FederationSpec(Section):
     max_update_norm: float | None = Field(None, gt=0, description="a reply further than this from its start is refused")
     max_failed_rounds: int = Field(3, ge=1, description="failed rounds in a row after which the run stops, saved")
     stack: int | Literal["auto"] = Field("auto", description="clients trained as one stack")
+
+    def cohort_size(self, clients: int) -> int:
+        """How many of ``clients`` take part in a round; at least one."""
+        wanted = self.participation * clients if self.participation <= 1 else self.participation
+        return min(clients, max(1, round(wanted)))
+
+    def fewest_replies(self, asked: int) -> int:
+        """Valid replies below which a round fails."""
+        wanted = self.min_replies * asked if self.min_replies < 1 else self.min_replies
+        return min(asked, max(1, round(wanted)))

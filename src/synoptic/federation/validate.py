@@ -5,32 +5,46 @@ Legend: K clients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
 from synoptic.adapters.stack import names
-from synoptic.federation.message import Each, Failure, Field, Replies, Stacked
+from synoptic.federation.message import Each, Failure, Field, Replies
 
 ABSURD = 1e6
 """Without a bound of the user's own, a reply this far (Frobenius) from what was sent is refused."""
 
 
-def validated(
-    replies: Replies, payload: Mapping[str, Field | Each], task: str, round_: int, max_norm: float | None
-) -> Replies:
+@dataclass(frozen=True)
+class Sent:
+    """What was asked of whom: ``clients`` in the order of every `Each` in ``payload``."""
+
+    clients: Sequence[int]
+    payload: Mapping[str, Field | Each]
+
+    def to(self, client: int, name: str) -> Field | None:
+        """What this client was sent under this name; None when nothing was."""
+        value = self.payload.get(name)
+        return value[self.clients.index(client)] if isinstance(value, Each) else value
+
+
+def validated(replies: Replies, sent: Sent, task: str, round_: int, max_norm: float | None) -> Replies:
     """The replies that can be trusted, and the others as failures.
 
-    A field that was sent under the same name must come back with the same tensors, shapes and types, and within
-    ``max_norm`` of what was sent. Every field must be finite. ``examples`` must be positive.
+    A reply field that was sent under the same name must come back with the same tensors, shapes and types, and within
+    ``max_norm`` of what was sent. Every field must be finite. ``examples`` must be one positive number.
     """
     good, failures = [], []
     for place, client in enumerate(replies.clients):
-        reasons = (_wrong(name, field, place, payload.get(name), max_norm or ABSURD)
-                   for name, field in replies.fields.items())  # fmt: skip
-        reason = next((why for why in reasons if why), None)
+        bound = max_norm or ABSURD
+        fields = replies.of(place).items()
+        reason = next(
+            (why for name, value in fields if (why := _wrong(name, value, sent.to(client, name), bound))), None
+        )
         if reason is None:
             good.append(place)
         else:
@@ -38,16 +52,18 @@ def validated(
     return replies if not failures else replies.keep(good, failures)
 
 
-def _wrong(name: str, field: Stacked, place: int, sent: Field | Each | None, max_norm: float) -> str | None:
-    value = field[place]
-    asked = sent[place] if isinstance(sent, Each) else sent
+def _wrong(name: str, value: Field, sent: Field | None, max_norm: float) -> str | None:
+    if isinstance(sent, TensorDict | Tensor) and isinstance(sent, TensorDict) != isinstance(value, TensorDict):
+        return f"'{name}' is not the kind of thing that was sent"
     if isinstance(value, TensorDict):
         reason = next((why for key in names(value) if (why := _not_finite(f"{name}/{key}", value[key]))), None)
-        return reason or (_differs(name, value, asked, max_norm) if isinstance(asked, TensorDict) else None)
+        return reason or (_differs(name, value, sent, max_norm) if isinstance(sent, TensorDict) else None)
+    if not isinstance(value, Tensor):
+        return None
+    if name == "examples" and (value.numel() != 1 or not float(value) > 0):
+        return "it says it trained on no example" if value.numel() == 1 else "'examples' is not one number"
     reason = _not_finite(name, value)
-    if reason is None and name == "examples" and float(value) <= 0:
-        return "it says it trained on no example"
-    return reason
+    return reason or (_off(name, value, sent) if isinstance(sent, Tensor) else None)
 
 
 def _not_finite(name: str, tensor: Tensor) -> str | None:
@@ -63,10 +79,15 @@ def _differs(name: str, value: TensorDict, sent: TensorDict, max_norm: float) ->
         return f"'{name}' has other tensors than were sent ({', '.join(odd[:3])})"
     square = 0.0
     for key in names(value):
-        if value[key].shape != sent[key].shape or value[key].dtype != sent[key].dtype:
-            return (f"'{name}/{key}' is {value[key].dtype} {list(value[key].shape)}, "
-                    f"but {sent[key].dtype} {list(sent[key].shape)} was sent")  # fmt: skip
+        if reason := _off(f"{name}/{key}", value[key], sent[key]):
+            return reason
         square += float((value[key].double() - sent[key].double()).square().sum())
     if square**0.5 > max_norm:
         return f"'{name}' is {square**0.5:.3g} away from what was sent; the bound is {max_norm:g}"
     return None
+
+
+def _off(name: str, value: Tensor, sent: Tensor) -> str | None:
+    if value.shape == sent.shape and value.dtype == sent.dtype:
+        return None
+    return f"'{name}' is {value.dtype} {list(value.shape)}, but {sent.dtype} {list(sent.shape)} was sent"

@@ -72,10 +72,20 @@ def evaluate_cohort(
         fields[f"count/{split}"] = torch.tensor([float(len(some)) for some in rows])
         if shared and own:
             base = expand(adapter, 1) if adapter is not None else {}
-            fields[f"shared/{split}"] = torch.stack([_totals(*_scored(bench, base, some, split)) for some in rows])
+            fields[f"shared/{split}"] = _shared(bench, base, rows, split)
         if personal is not None:
             fields[f"personal/{split}"] = _personal(bench, personal, rows, split)
     return cohort.reply(**fields)
+
+
+def _shared(
+    bench: Bench, base: TensorDict | Mapping[str, Tensor], rows: Sequence[NDArray[np.int64]], split: str
+) -> Tensor:
+    """One model for all: every example is looked at once, however many clients hold it."""
+    union, place = np.unique(np.concatenate(rows), return_inverse=True)
+    right, losses = _scored(bench, base, union, split)
+    parts = torch.from_numpy(place).split([len(some) for some in rows])
+    return torch.stack([_totals(right[:, part], losses[:, part]) for part in parts])
 
 
 def _personal(bench: Bench, personal: TensorDict, rows: Sequence[NDArray[np.int64]], split: str) -> Tensor:

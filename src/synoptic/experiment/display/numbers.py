@@ -1,0 +1,41 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_HEADLINES = ("shared/base", "personal/local")
+
+
+def bytes_text(count: float) -> str:
+    """``2.1 MB`` (1 MB is 10^6 bytes)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def seconds_text(seconds: float) -> str:
+    """``0.4 s``, ``21 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def value_text(name: str, value: float) -> str:
+    """A metric's value: accuracies in percent, whatever else with four digits."""
+    return f"{100 * value:.1f} %" if "/accuracy" in name else f"{value:.4g}"
+
+
+def headlines(metrics: Mapping[str, float]) -> str:
+    """The one or two accuracies to watch: ``shared/base 71.2 %``; empty when nothing was measured."""
+    found = [(split, f"{split}/accuracy/mean") for split in _HEADLINES if f"{split}/accuracy/mean" in metrics]
+    if not found:
+        found = [(name.removesuffix("/accuracy/mean"), name) for name in metrics if name.endswith("/accuracy/mean")][:1]
+    return "  ".join(f"{label} {value_text(name, metrics[name])}" for label, name in found)

@@ -1,0 +1,97 @@
+"""Tables at the end: results of a run, clients of a split, methods. Names and numbers fit into sixty columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from synoptic.experiment.display.numbers import bytes_text, seconds_text, value_text
+
+if TYPE_CHECKING:
+    from synoptic.data.inspect import ClientRow
+    from synoptic.experiment.catalogue import MethodRow
+
+SHOWN = 20
+"""Clients in a table; of more, the middle is left out."""
+
+
+def show_result(console: Console, folder: Path, summary: Mapping[str, Any]) -> None:
+    """Accuracies, bytes, seconds, and where the rest lies."""
+    table = _table()
+    table.add_column("after round " + str(summary["rounds"]))
+    table.add_column("", justify="right", no_wrap=True)
+    metrics: Mapping[str, float] = summary["metrics"]
+    for name, value in metrics.items():
+        if "/accuracy/" in name:
+            table.add_row(name, value_text(name, value))
+    table.add_section()
+    table.add_row("bytes up", bytes_text(summary["bytes"]["up"]))
+    table.add_row("bytes down", bytes_text(summary["bytes"]["down"]))
+    table.add_section()
+    for name, seconds in summary["seconds"].items():
+        table.add_row(f"time, {name}", seconds_text(seconds))
+    console.print(table)
+    console.print(Text(f"run folder: {folder}"), soft_wrap=True)
+
+
+def show_clients(console: Console, rows: Sequence[ClientRow], summary: Mapping[str, Any]) -> None:
+    """Who holds what."""
+    classes = f"{summary['base_classes']} classes"
+    novel = f" and {summary['novel_classes']} never trained" if summary["novel_classes"] else ""
+    console.print(Text(f"{summary['train']:,} training and {summary['test']:,} test examples, {classes}{novel}"))
+    if summary["domains"]:
+        console.print(Text(f"domains: {', '.join(summary['domains'])}"))
+    if summary["duplicates_dropped"]:
+        console.print(Text(f"{summary['duplicates_dropped']:,} training examples left out: also in the test part"))
+    held = [row.train for row in rows]
+    console.print(Text(f"{len(rows):,} clients hold {min(held):,} to {max(held):,} training examples each "
+                       f"(median {median(held):,.0f})"))  # fmt: skip
+    console.print(_client_table(rows, any(row.val for row in rows), any(len(row.domains) for row in rows)))
+
+
+def _client_table(rows: Sequence[ClientRow], val: bool, domains: bool) -> Table:
+    table = _table()
+    table.add_column("client", overflow="fold")
+    for name in ("train", *(("val",) if val else ()), "test", "classes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("most frequent", overflow="fold")
+    if domains:
+        table.add_column("domains", overflow="fold")
+    hidden = len(rows) - SHOWN
+    shown = rows if hidden <= 0 else [*rows[: SHOWN // 2], *rows[-SHOWN // 2 :]]
+    for place, row in enumerate(shown):
+        if hidden > 0 and place == SHOWN // 2:
+            table.add_row(f"({hidden:,} more)")
+        numbers = [row.train, *((row.val,) if val else ()), row.test, row.classes]
+        most = f"{100 * row.largest_share:.0f} % {row.largest_class}"
+        table.add_row(row.client, *(f"{number:,}" for number in numbers), most,
+                      *((_some(row.domains),) if domains else ()))  # fmt: skip
+    return table
+
+
+def _some(words: Sequence[str], most: int = 3) -> str:
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def show_methods(console: Console, rows: Sequence[MethodRow]) -> None:
+    """Each method with a line about it and its own settings."""
+    for row in rows:
+        console.print(Text(row.name, "bold"))
+        _indented(console, row.summary, 2)
+        for key in row.settings:
+            _indented(console, f"{key.name}={key.default}  {key.description}", 4)
+
+
+def _indented(console: Console, text: str, by: int) -> None:
+    console.print(Padding(Text(text), (0, 0, 0, by), expand=False))
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold", show_edge=False)

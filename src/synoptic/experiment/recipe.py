@@ -1,0 +1,231 @@
+"""One validated description of a run: method, model, data, what is trained, how, and for how long.
+
+>>> recipe = load_recipe("fedprox", ["data=world", "method.mu=0.1"], rounds=5)
+>>> recipe.method.settings.mu, recipe.data.source, recipe.rounds
+(0.1, 'world', 5)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator, model_serializer, model_validator
+
+from synoptic.adapters.spec import AdapterSpec
+from synoptic.core.config import Section
+from synoptic.core.errors import SynopticError
+from synoptic.data.spec import DataSpec
+from synoptic.experiment.overrides import Setting, lay_over, parse_override, settings_of
+from synoptic.experiment.problems import RecipeError, Where, check, nowhere, validate
+from synoptic.experiment.yaml_text import Path_, dump_yaml, read_yaml
+from synoptic.federation.spec import FederationSpec
+from synoptic.learning.spec import TrainSpec
+
+UNHASHED = ("seed", "output", "keep")
+"""Keys that do not change what a run is about: several seeds of one recipe share its hash."""
+
+ENDINGS = (".yaml", ".yml")
+
+
+class MethodSpec(Section):
+    """The method by name, and its own settings beside the name; a setting can therefore not be called ``name``."""
+
+    primary: ClassVar[str | None] = "name"
+    replaces: ClassVar[bool] = True
+
+    name: str
+    settings: SerializeAsAny[Section]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or isinstance(value.get("settings"), Section):
+            return value
+        from synoptic.methods.base import load_method
+
+        name, own = _split_method(value)
+        return {"name": name, "settings": validate(load_method(name).Settings, own, ("method",))}
+
+    @model_serializer(mode="plain")
+    def _flat(self) -> dict[str, Any]:
+        return {"name": self.name, **self.settings.model_dump(mode="json")}
+
+
+class EvaluateSpec(Section):
+    """When and on whom models are measured."""
+
+    every: int = Field(1, ge=0, description="rounds between evaluations; 0 evaluates before the first and at the end")
+    clients: int | None = Field(None, ge=1, description="evaluate at most so many clients' own models and test data")
+    personal: Literal["last", "every"] = Field(
+        "last", description="when personal models are also tried on the pooled test sets, which costs most"
+    )
+
+
+class ComputeSpec(Section):
+    """Threads, memory and precision of the frozen base."""
+
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="auto measures what is fastest")
+    base_dtype: Literal["float32", "bfloat16"] = Field("float32", description="how the frozen base rests in memory")
+    cache: bool = Field(True, description="compute what is frozen once per image for the whole run")
+    cache_memory: str | int = Field("2GiB", description="what does not fit goes to a file")
+    cache_dir: str | None = Field(None, description="where that file lies; none: a temporary folder")
+
+    @field_validator("cache_memory")
+    @classmethod
+    def _size(cls, value: str | int) -> str | int:
+        from synoptic.models.cache import parse_bytes
+
+        try:
+            parse_bytes(value)
+        except SynopticError as error:
+            raise ValueError(str(error).removesuffix(".")) from error
+        return value
+
+
+class Recipe(Section):
+    """A run, described. Made by `load_recipe`, which lays a method's own defaults underneath."""
+
+    method: MethodSpec
+    model: str = Field("tiny-clip", description="an embedded model, a folder by save_pretrained, or a hub id")
+    data: DataSpec = Field(default_factory=DataSpec)
+    adapter: AdapterSpec | None = Field(None, description="none: what the method trains by default")
+    train: TrainSpec = Field(default_factory=TrainSpec)
+    federation: FederationSpec = Field(default_factory=FederationSpec)
+    evaluate: EvaluateSpec = Field(default_factory=EvaluateSpec)
+    compute: ComputeSpec = Field(default_factory=ComputeSpec)
+    rounds: int = Field(10, ge=0, description="rounds of training")
+    seed: int = Field(0, ge=0, description="root of every random draw")
+    output: str = Field("runs", description="folder in which the run's own folder is made")
+    keep: int = Field(2, ge=1, description="checkpoints kept")
+
+    @property
+    def what_is_adapted(self) -> AdapterSpec:
+        """The recipe's adapter, or the method's default."""
+        from synoptic.methods.base import load_method
+
+        return self.adapter if self.adapter is not None else load_method(self.method.name).adapter
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything explicit, as plain JSON values in a fixed order."""
+        return {**self.model_dump(mode="json"), "adapter": self.what_is_adapted.model_dump(mode="json")}
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits over all that is resolved but the seed, the output folder and how many checkpoints are kept."""
+        content = {key: value for key, value in self.resolved().items() if key not in UNHASHED}
+        return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as a file that `read_recipe` reads back."""
+        head = f"# Resolved recipe {self.hash}; run it again with: synoptic run recipe.yaml"
+        return f"{head}\n{dump_yaml(self.resolved())}"
+
+
+def load_recipe(what: str | Path, overrides: Sequence[str] = (), **keywords: Any) -> Recipe:
+    """The recipe of a method or a YAML file, with settings laid over it.
+
+    Lowest come the sections' defaults, then the method's, the file's, ``overrides``, ``keywords``.
+
+    Args:
+        what: a method's name, or the path of a YAML file.
+        overrides: settings as typed on the command line, ``"train.lr=0.01"``.
+        keywords: the same from Python, ``train={"lr": 0.01}`` or ``**{"train.lr": 0.01}``.
+
+    Raises:
+        SynopticError: one sentence for each problem: the key, the value, what is allowed.
+    """
+    changes = [*(parse_override(text) for text in overrides), *settings_of(keywords)]
+    path = _file_meant(what)
+    if path is None:
+        return _complete([[(("method",), str(what))], changes], Path(), nowhere)
+    content, lines = read_yaml(path)
+    where = _places(str(path), lines, [changed for changed, _ in changes])
+    return _complete([settings_of(content), changes], path.parent, where)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file as it stands."""
+    return load_recipe(path)
+
+
+def _file_meant(what: str | Path) -> Path | None:
+    """The file that ``what`` names, or None when it is a method's name."""
+    text = str(what)
+    if isinstance(what, str) and not text.endswith(ENDINGS) and "/" not in text and "\\" not in text:
+        return None
+    path = Path(what).expanduser()
+    if path.is_dir():
+        raise SynopticError(f"{text} is a folder, not a recipe",
+                            f"give a YAML file; to go on with a run, write: synoptic run --resume {text}")  # fmt: skip
+    return path
+
+
+def _complete(layers: Sequence[Sequence[Setting]], folder: Path, where: Where) -> Recipe:
+    """Lay the user's layers of settings over the method's defaults and validate the whole."""
+    from synoptic.methods.base import load_method
+
+    name, own = _split_method(_pile({}, layers).get("method"))
+    method = load_method(name)
+    tree = _pile({"adapter": method.adapter.model_dump()}, [settings_of(method.defaults), *layers])
+    method_settings, problems = check(method.Settings, own, ("method",), where)
+    tree["method"] = {"name": name, "settings": method_settings or Section()}
+    recipe, more = check(Recipe, tree, (), where)
+    if recipe is None or problems:
+        raise RecipeError([*problems, *more])
+    return _with_full_paths(recipe, folder)
+
+
+def _pile(tree: dict[str, Any], layers: Sequence[Sequence[Setting]]) -> dict[str, Any]:
+    for layer in layers:
+        tree = lay_over(tree, layer, Recipe)
+    return tree
+
+
+def _split_method(content: Any) -> tuple[str, dict[str, Any]]:
+    """The method's name and its own settings."""
+    own = {"name": content} if isinstance(content, str) else dict(content) if isinstance(content, Mapping) else {}
+    name = own.pop("name", None)
+    if not isinstance(name, str):
+        raise SynopticError("the recipe names no method", "add method=NAME; `synoptic methods` lists them")
+    return name, own
+
+
+def _places(file: str, lines: Mapping[Path_, int], changed: Sequence[Path_]) -> Where:
+    """Where a key was written: in the file, unless a later setting touched it."""
+
+    def where(path: Path_) -> str:
+        later = any(path[: len(change)] == change for change in changed)
+        return f"{file}, line {lines[path]}: " if path in lines and not later else ""
+
+    return where
+
+
+def _with_full_paths(recipe: Recipe, folder: Path) -> Recipe:
+    """Absolute data paths, so that a run resumes from any directory; beside the recipe is the second place to look."""
+    data = recipe.data
+    if data.source not in ("parquet", "folder"):
+        return recipe
+    full = {key: _full(value, folder) for key in ("path", "test_path") if (value := getattr(data, key)) is not None}
+    return recipe.model_copy(update={"data": data.model_copy(update=full)})
+
+
+def _full(text: str, folder: Path) -> str:
+    path = Path(text).expanduser()
+    for place in (Path.cwd(), folder.absolute()):
+        # Of a pattern only the part before its first wildcard can be looked up.
+        fixed = place / _before_wildcard(path)
+        if fixed.exists():
+            return str(place / path)
+    return str(path)
+
+
+def _before_wildcard(path: Path) -> Path:
+    plain = takewhile(lambda part: not any(mark in part for mark in "*?[{"), path.parts)
+    return Path(*plain)
