@@ -154,7 +154,11 @@ class Reference:
         return F.cross_entropy(self.logits(adapter, positions), targets)
 
     def train(
-        self, start: TensorDict, batches: Sequence[np.ndarray], optimizer: Callable[[list[Tensor]], Any], mu: float = 0.0
+        self,
+        start: TensorDict,
+        batches: Sequence[np.ndarray],
+        optimizer: Callable[[list[Tensor]], Any],
+        mu: float = 0.0,
     ) -> dict[str, Tensor]:
         """An ordinary training loop, with FedProx's term when ``mu`` is not zero."""
         first = {name: tensor.clone() for name, tensor in leaves(start).items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -118,13 +117,14 @@ def _go(recipe: str | None, settings: Sequence[str], resume: Path | None, watche
     return runner.resume(resume, [watcher])
 
 
-def _say_how_to_resume(folder: str | None, rounds: int) -> None:
+def _say_how_to_resume(folder: str | None, rounds: int | None) -> None:
     import shlex
 
     if folder is None:
         typer.echo("stopped before the run had a folder; nothing to resume", err=True)
     else:
-        typer.echo(f"stopped after round {rounds}; go on: synoptic run --resume {shlex.quote(folder)}", err=True)
+        done = f" after round {rounds}" if rounds is not None else ""
+        typer.echo(f"stopped{done}; go on: synoptic run --resume {shlex.quote(folder)}", err=True)
 
 
 @data_app.command("inspect", cls=RecipeCommand)
@@ -180,13 +180,8 @@ def pretrain_command(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 2 for an error that a user can mend, 130 after Ctrl-C."""
-    # Standard output may be closed early (`synoptic methods | head -1`); that is no error.
     try:
         status = app(args=None if arguments is None else list(arguments), prog_name="synoptic", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -109,15 +109,13 @@ def test_truncation_is_the_best_of_its_rank(clients: int, rank: int, seed: int, 
     assert torch.allclose(a.norm(dim=1), b.norm(dim=0), atol=1e-9), "singular values are split evenly"
 
 
-@given(counts, ranks, seeds)
-def test_equal_products_give_equal_factors(clients: int, rank: int, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_products_give_equal_factors(seed: int) -> None:
     """The sign of a singular vector is fixed, so the result is a function of the products alone."""
-    stack, weights = stack_for(clients, rank, seed), weights_for(clients, seed)
+    stack, weights = stack_for(3, 3, seed), weights_for(3, seed)
     first, second = algebra.product_mean(stack, weights), algebra.product_mean(rebased(stack, seed), weights)
-    singular = algebra.truncate(*algebra.stacked_factors(stack, STEM, weights), rank)[2]
-    gaps = (singular[: rank] - singular[1 : rank + 1]) if len(singular) > rank else torch.ones(1)
-    if gaps.min() > 0.05 and singular[:rank].diff().abs().min(initial=1) > 0.05 if rank > 1 else gaps.min() > 0.05:
-        assert torch.allclose(first[f"{STEM}/A"], second[f"{STEM}/A"], atol=1e-3)
+    for part in "AB":
+        assert torch.allclose(first[f"{STEM}/{part}"], second[f"{STEM}/{part}"], atol=1e-4)
 
 
 @given(counts, ranks, seeds, st.booleans())
@@ -158,13 +156,15 @@ def test_the_factor_mean_does_depend_on_the_basis() -> None:
 @given(counts, ranks, seeds)
 def test_gram_norms_and_cosine_equal_those_of_the_dense_updates(clients: int, rank: int, seed: int) -> None:
     stack = stack_for(clients, rank, seed, scales=True)
-    flat = torch.stack([torch.cat([algebra.dense(stack[k], STEM).flatten(), stack[HEAD][k].flatten()]) for k in range(clients)])
+    updates = [(algebra.dense(stack[k], STEM), stack[HEAD][k]) for k in range(clients)]
+    flat = torch.stack([torch.cat([part.flatten() for part in update]) for update in updates])
     expected = flat.double() @ flat.double().mT
     assert torch.allclose(algebra.gram(stack), expected, rtol=1e-4, atol=1e-4)
     assert torch.allclose(algebra.norms(stack), flat.double().norm(dim=1), rtol=1e-5)
     cosine = algebra.cosine(stack)
     assert torch.allclose(cosine.diagonal(), torch.ones(clients, dtype=torch.float64))
-    assert torch.allclose(cosine, torch.nn.functional.cosine_similarity(flat[:, None].double(), flat[None].double(), dim=-1), atol=1e-4)
+    length = flat.double().norm(dim=1)
+    assert torch.allclose(cosine, expected / length[:, None] / length[None], atol=1e-4)
 
 
 def test_cosine_with_an_update_of_zero_is_zero() -> None:
@@ -184,7 +184,7 @@ def test_padding_does_not_change_a_product_mean() -> None:
 
 
 def test_mixed_scales_have_no_factor_mean() -> None:
-    with pytest.raises(SynopticError, match=r"vision/lora/w/scale differs between clients.*; aggregate with the product"):
+    with pytest.raises(SynopticError, match=r"lora/w/scale differs between clients.*; aggregate with the product"):
         algebra.mean(stack_for(2, 2, 0, scales=True), torch.ones(2))
 
 
@@ -197,8 +197,9 @@ def test_weights_that_cannot_be_used(rule: object, weights: list[float]) -> None
 
 def test_a_weight_for_every_client() -> None:
     for rule in (algebra.mean, algebra.product_mean, algebra.stacking):
-        with pytest.raises((SynopticError, RuntimeError)):
-            rule(stack_for(3, 2, 0), torch.ones(2))
+        for count in (1, 2, 4):
+            with pytest.raises(SynopticError, match=f"{count} weights were given for 3 clients; give one weight per"):
+                rule(stack_for(3, 2, 0), torch.ones(count))
 
 
 def test_dense_is_scale_times_the_product() -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-from helpers import FusedBlock, Net, PackedBlock, base, clients, lora, net, randomised
+from helpers import FusedBlock, Net, PackedBlock, base, clients, lora, net, randomised, reference
 from synoptic.adapters.algebra import dense, lora_stems
 from synoptic.adapters.binding import Binding
 from synoptic.adapters.sites import PARTS, split_name
@@ -21,13 +23,14 @@ KINDS = {
     "fused, one part": (lambda: net(FusedBlock()), [("blocks.0.qkv#v", 8, 8)]),
     "packed": (lambda: net(PackedBlock()), [("blocks.0.attn#q", 8, 8), ("blocks.0.attn.out_proj", 8, 8)]),
     "packed, output only": (lambda: net(PackedBlock()), [("blocks.0.attn.out_proj", 8, 8)]),
-    "packed, tokens first": (lambda: net(PackedBlock(batch_first=False)), [(f"blocks.0.attn#{part}", 8, 8) for part in "kv"]),
-    "two blocks": (lambda: net(FusedBlock(), PackedBlock()), [("blocks.0.qkv#k", 8, 8), ("blocks.1.attn#k", 8, 8),
-                                                              ("blocks.1.fc1", 8, 8)]),
+    "packed, tokens first": (lambda: net(PackedBlock(batch_first=False)),
+                             [(f"blocks.0.attn#{part}", 8, 8) for part in "kv"]),
+    "two blocks": (lambda: net(FusedBlock(), PackedBlock()),
+                   [("blocks.0.qkv#k", 8, 8), ("blocks.1.attn#k", 8, 8), ("blocks.1.fc1", 8, 8)]),
 }  # fmt: skip
 
 
-def merged(model: Net, one: TensorDict) -> Net:
+def merged(model: nn.Module, one: TensorDict) -> Any:
     """The slow readable twin: a copy whose weights hold ``W + scale B A``."""
     whole = copy.deepcopy(model)
     for stem in lora_stems(one):
@@ -100,39 +103,49 @@ def test_hooks_are_installed_once() -> None:
     model = net(FusedBlock(), PackedBlock())
     binding = Binding(model)
     sites = ("blocks.0.proj", 8, 8), ("blocks.1.attn.out_proj", 8, 8), ("blocks.1.attn#q", 8, 8)
-    worn = []
+    worn, expected = [], merged(model, clients(1, *sites)[0])(rows())
     # The packed attention is met by its projection first, by its input after.
     for count in (2, 3, 3):
         with binding.wearing(leaves(clients(1, *sites[:count]))):
             worn.append(model(rows()))
     assert torch.equal(worn[1], worn[2])
-    assert torch.allclose(worn[1], merged(model, clients(1, *sites)[0])(rows()), atol=1e-3)
+    assert torch.allclose(worn[1], expected, atol=1e-3)
     assert len(model.blocks[0].proj._forward_hooks) == 1
+
+
+def trainable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.clone().requires_grad_(not name.endswith("scale")) for name, t in tensors.items()}
+
+
+def dense_forward(model: Net, one: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Weights as functions of the factors, so that autograd differentiates the dense update."""
+    weights = dict(model.named_parameters())
+    for stem in {name.rpartition("/")[0] for name in one}:
+        path, part = split_name(stem.split("/lora/")[1])
+        packed = isinstance(model.get_submodule(path), nn.MultiheadAttention)
+        name = f"{path}.in_proj_weight" if packed else f"{path}.weight"
+        update = one[f"{stem}/scale"] * one[f"{stem}/B"] @ one[f"{stem}/A"]
+        first = 0 if part is None else PARTS[part] * 8
+        weights[name] = weights[name] + nn.functional.pad(update, (0, 0, first, weights[name].shape[0] - first - 8))
+    result: Tensor = torch.func.functional_call(model, weights, (x,))
+    return result
 
 
 @pytest.mark.parametrize("kind", ["linear", "fused", "packed", "two blocks"])
 def test_gradients_equal_those_of_the_dense_update(kind: str) -> None:
     make, sites = KINDS[kind]
     model, stack = make(), clients(2, *sites, scale=0.3)
-    tensors = {name: tensor.clone().requires_grad_(not name.endswith("scale")) for name, tensor in leaves(stack).items()}
+    alone = [trainable(leaves(stack[k])) for k in range(2)]
+    for k in range(2):
+        # The loss of the stack is the mean over both clients' rows: half of each client's own mean.
+        (dense_forward(model, alone[k], rows()[2 * k : 2 * k + 2]).square().mean() / 2).backward()
+    tensors = trainable(leaves(stack))
     with Binding(model).wearing(tensors):
         model(rows()).square().mean().backward()
-    for k in range(2):
-        parameters = {name: tensor[k].clone().requires_grad_(not name.endswith("scale")) for name, tensor in leaves(stack).items()}
-        weights = dict(model.named_parameters())
-        for stem in {name.rpartition("/")[0] for name in parameters}:
-            path, part = split_name(stem.split("/lora/")[1])
-            name = f"{path}.in_proj_weight" if isinstance(model.get_submodule(path), nn.MultiheadAttention) else f"{path}.weight"
-            update = parameters[f"{stem}/scale"] * parameters[f"{stem}/B"] @ parameters[f"{stem}/A"]
-            first = 0 if part is None else PARTS[part] * 8
-            rest = weights[name].shape[0] - first - 8
-            weights[name] = weights[name] + nn.functional.pad(update, (0, 0, first, rest))
-        # The mean is over both clients' rows, so each client's share is half of its own mean.
-        (torch.func.functional_call(model, weights, (rows()[2 * k : 2 * k + 2],)).square().mean() / 2).backward()
-        for name, parameter in parameters.items():
-            if not name.endswith("scale"):
-                expected = parameter.grad
-                assert torch.allclose(tensors[name].grad[k], expected, atol=1e-4 * float(expected.abs().max())), name
+    for name in (name for name in tensors if not name.endswith("scale")):
+        for k in range(2):
+            expected = alone[k][name].grad
+            assert torch.allclose(tensors[name].grad[k], expected, atol=1e-4 * float(expected.abs().max())), name
 
 
 def test_bfloat16_base_keeps_the_low_rank_part_in_float32() -> None:
@@ -146,15 +159,16 @@ def test_bfloat16_base_keeps_the_low_rank_part_in_float32() -> None:
 
 def test_rows_that_cannot_be_shared() -> None:
     model = net(FusedBlock())
-    with Binding(model).wearing(leaves(clients(3, ("blocks.0.proj", 8, 8)))):
-        with pytest.raises(SynopticError, match="4 rows cannot be shared by a stack of 3 clients"):
-            model(rows(4))
+    message = "4 rows cannot be shared by a stack of 3 clients"
+    stack = leaves(clients(3, ("blocks.0.proj", 8, 8)))
+    with Binding(model).wearing(stack), pytest.raises(SynopticError, match=message):
+        model(rows(4))
 
 
 def test_weights_for_a_module_that_is_not_there() -> None:
-    with pytest.raises(SynopticError, match=r"weights for 'blocks\.7\.proj', which this model lacks"):
-        with Binding(net(FusedBlock())).wearing(leaves(clients(1, ("blocks.7.proj", 8, 8)))):
-            pass
+    wearing = Binding(net(FusedBlock())).wearing(leaves(clients(1, ("blocks.7.proj", 8, 8))))
+    with pytest.raises(SynopticError, match=r"weights for 'blocks\.7\.proj', which this model lacks"), wearing:
+        pass
 
 
 def test_a_mask_on_adapted_packed_attention_is_refused_not_ignored() -> None:
@@ -172,10 +186,11 @@ def test_a_mask_on_adapted_packed_attention_is_refused_not_ignored() -> None:
 @pytest.mark.parametrize("family", ["clip", "siglip"])
 def test_whole_towers_worn_equal_merged(family: str) -> None:
     model = base(family)
-    spec = TowerSpec(lora=LoraSpec(rank=2, alpha=3, layers="all", targets=("q", "k", "v", "o", "fc1", "fc2"), pooling=True))
+    every = LoraSpec(rank=2, alpha=3, layers="all", targets=("q", "k", "v", "o", "fc1", "fc2"), pooling=True)
+    spec = TowerSpec(lora=every)
     one = randomised(model.new_adapter(AdapterSpec(vision=spec, text=spec.model_copy()), 0), 1)
     pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    whole = merged(model.model, one)
+    whole = merged(reference(family), one)
     with torch.no_grad(), model.wearing(expand(one, 1)):
         image = model.image_latent(model.image_prefix(pixels, 0), 0)
         expected = whole.get_image_features(pixel_values=pixels).pooler_output

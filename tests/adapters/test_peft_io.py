@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import FOLDERS, SENTENCES, FusedBlock, PackedBlock, base, lora, net, randomised, reference
 from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from helpers import FOLDERS, SENTENCES, FusedBlock, PackedBlock, base, lora, net, randomised, reference
 from synoptic.adapters.algebra import dense, lora_stems
 from synoptic.adapters.binding import Binding
 from synoptic.adapters.peft_io import export_peft, import_peft
 from synoptic.adapters.spec import AdapterSpec, LoraSpec, PromptSpec, TowerSpec
 from synoptic.adapters.stack import adapter, expand, names, stack_of
 from synoptic.core import SynopticError
+from synoptic.models.load import shared_dual_encoder
 
 
 def spec(vision: LoraSpec | None = None, text: LoraSpec | None = None, **more: Any) -> AdapterSpec:
@@ -272,6 +273,17 @@ def test_card_says_what_how_and_on_what(tmp_path: Path) -> None:
     assert base().fingerprint in card
     assert "vision_model.encoder.layers.2.self_attn.v_proj` | 3 | 1.66667" in card
     assert "PeftModel.from_pretrained" in card
+
+
+@pytest.mark.parametrize("name", ["tiny-clip", "folder"])
+def test_the_code_on_the_card_runs(name: str, tmp_path: Path) -> None:
+    model = shared_dual_encoder("tiny-clip") if name == "tiny-clip" else base()
+    export_peft(model.new_adapter(spec(LoraSpec()), 0), tmp_path, model)
+    code = (tmp_path / "README.md").read_text().split("```")[1].removeprefix("python")
+    assert len(code.strip().splitlines()) <= 4
+    found: dict[str, Any] = {}
+    exec(code.replace("path/to/this/folder", str(tmp_path)), found)
+    assert type(found["model"]).__name__ == "PeftModel"
 
 
 def test_a_stack_is_not_one_adapter(tmp_path: Path) -> None:

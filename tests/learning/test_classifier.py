@@ -5,14 +5,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rooms import BOTH, HEAD, PROMPT, VISION, bench, digits, reference, world
 from torch import Tensor
 
+from rooms import BOTH, HEAD, PROMPT, VISION, bench, digits, reference, world
 from synoptic.adapters.stack import leaves, names, stack_of
 from synoptic.core.seeds import generator
 from synoptic.federation.bench import Bench
 
-ADAPTERS = {"vision": VISION, "both": BOTH, "prompt": PROMPT, "head": HEAD, "text head": {"text": "head"}}
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "vision": VISION,
+    "both": BOTH,
+    "prompt": PROMPT,
+    "head": HEAD,
+    "text head": {"text": "head"},
+}
 
 
 def worn(on: Bench, clients: int = 3) -> dict[str, Tensor]:
@@ -82,9 +88,7 @@ def test_without_an_adapter_it_is_the_base_alone() -> None:
     on = bench(digits())
     positions = np.arange(4)
     plain = on.classifier.predict({}, on.test_rows, positions, on.data.base_classes)
-    fresh = on.classifier.predict(
-        leaves(on.new_adapter().unsqueeze(0)), on.test_rows, positions, on.data.base_classes
-    )
+    fresh = on.classifier.predict(leaves(on.new_adapter().unsqueeze(0)), on.test_rows, positions, on.data.base_classes)
     torch.testing.assert_close(plain, fresh, rtol=0, atol=1e-4)
 
 

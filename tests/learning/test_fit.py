@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from rooms import BOTH, HEAD, PROMPT, VISION, bench, digits, furthest, same
 from tensordict import TensorDict
 
+from rooms import BOTH, HEAD, PROMPT, VISION, bench, digits, furthest, same
 from synoptic.adapters.stack import expand, names, stack_of
 from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
@@ -20,7 +20,9 @@ SIZES = [11, 3, 16, 8]
 
 
 def plans(on: Bench, spec: TrainSpec) -> list[Steps]:
-    own = [on.data.clients.train_rows.positions[start : start + n] for n, start in zip(SIZES, (0, 11, 14, 30), strict=True)]
+    own = [
+        on.data.clients.train_rows.positions[start : start + n] for n, start in zip(SIZES, (0, 11, 14, 30), strict=True)
+    ]
     return [plan(positions, spec, 0, 0, client) for client, positions in enumerate(own)]
 
 
@@ -69,7 +71,9 @@ def test_stacked_is_one_by_one_with_a_penalty() -> None:
     free = trained(on, stack, SPECS["sgd"], [0, 1, 2, 3])
     assert furthest(together.stack, free.stack) > 1e-3
     for client in range(4):
-        assert furthest(together.stack[client], trained(on, stack, SPECS["sgd"], [client], penalty=near).stack[0]) < 1e-5
+        assert (
+            furthest(together.stack[client], trained(on, stack, SPECS["sgd"], [client], penalty=near).stack[0]) < 1e-5
+        )
 
 
 def test_mixed_ranks_train_as_they_would_alone() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -24,8 +23,7 @@ def test_after_warm_up_rates_fall_from_the_peak_and_stay_above_zero(count: int, 
     rates = [spec.rate(t, count) for t in range(count)]
     rising, falling = rates[:warmup], rates[warmup:]
     assert all(rate > 0 for rate in rates)
-    assert all(one < two < 0.1 or math.isclose(two, 0.1) or two < 0.1 for one, two in zip(rising, rising[1:], strict=False))
-    assert rising == sorted(rising)
+    assert rising == sorted(set(rising))
     assert all(rate < 0.1 for rate in rising)
     assert falling == sorted(falling, reverse=True)
     if falling:

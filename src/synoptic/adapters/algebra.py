@@ -16,12 +16,14 @@ from synoptic.adapters.stack import adapter, names
 from synoptic.core import SynopticError
 
 
-def normalised(weights: Tensor) -> Tensor:
-    """Client weights ``[K]`` as float64 shares that sum to one.
+def normalised(weights: Tensor, clients: int) -> Tensor:
+    """Weights ``[K]`` of ``clients`` = K clients as float64 shares that sum to one.
 
     Raises:
-        SynopticError: a negative or non-finite weight, or none above zero.
+        SynopticError: a negative or non-finite weight, none above zero, or not one for each client.
     """
+    if weights.shape != (clients,):
+        raise SynopticError(f"{weights.numel()} weights were given for {clients} clients", "give one weight per client")
     w = weights.double()
     if not torch.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
         raise SynopticError(f"client weights {weights.tolist()} cannot be averaged with",
@@ -42,7 +44,7 @@ def mean(stack: TensorDict, weights: Tensor) -> TensorDict:
     Raises:
         SynopticError: clients whose LoRA scales differ; their factors mean different updates (use `product_mean`).
     """
-    share = normalised(weights)
+    share = normalised(weights, stack.batch_size[0])
     return adapter({name: _mean_tensor(name, stack[name], share) for name in names(stack)})
 
 
@@ -67,7 +69,7 @@ def stacked_factors(stack: TensorDict, stem: str, weights: Tensor) -> tuple[Tens
     Returns:
         ``A [R, D]`` and ``B [O, R]`` in float64 with ``B A = sum_k w_k scale_k B_k A_k``; the scale is inside.
     """
-    share = normalised(weights)
+    share = normalised(weights, stack.batch_size[0])
     A_KrD, B_KOr = stack[f"{stem}/A"].double(), stack[f"{stem}/B"].double()
     root = (share * stack[f"{stem}/scale"].double()).sqrt()
     A_RD = (A_KrD * root[:, None, None]).flatten(0, 1)
@@ -86,15 +88,16 @@ def truncate(A_RD: Tensor, B_OR: Tensor, rank: int) -> tuple[Tensor, Tensor, Ten
     Q_B, R_B = torch.linalg.qr(B_OR)
     Q_A, R_A = torch.linalg.qr(A_RD.mT)
     U, S, Vh = torch.linalg.svd(R_B @ R_A.mT, full_matrices=False)
-    # A fixed sign, so that equal products give equal factors whatever LAPACK chose.
-    sign = torch.sign(U.gather(0, U.abs().argmax(0, keepdim=True)))
+    left, right = Q_B @ U, Vh @ Q_A.mT
+    # A fixed sign, so that equal products give equal factors whatever LAPACK chose in the QR and the SVD.
+    sign = torch.sign(left.gather(0, left.abs().argmax(0, keepdim=True)))
     sign[sign == 0] = 1
-    U, Vh = U * sign, Vh * sign.mT
+    left, right = left * sign, right * sign.mT
     kept = min(rank, S.numel())
     root = S[:kept].sqrt()
     A, B = A_RD.new_zeros(rank, A_RD.shape[1]), B_OR.new_zeros(B_OR.shape[0], rank)
-    A[:kept] = root[:, None] * (Vh[:kept] @ Q_A.mT)
-    B[:, :kept] = (Q_B @ U[:, :kept]) * root
+    A[:kept] = root[:, None] * right[:kept]
+    B[:, :kept] = left[:, :kept] * root
     return A, B, S
 
 
@@ -113,7 +116,7 @@ def product_mean(stack: TensorDict, weights: Tensor, rank: int | None = None) ->
         One adapter with the first client's scale.
     """
     stems = set(lora_stems(stack))
-    share = normalised(weights)
+    share = normalised(weights, stack.batch_size[0])
     result: dict[str, Tensor] = {}
     for name in names(stack):
         stem, _, part = name.rpartition("/")
@@ -134,7 +137,7 @@ def _product(stack: TensorDict, stem: str, weights: Tensor, rank: int) -> dict[s
 def stacking(stack: TensorDict, weights: Tensor) -> TensorDict:
     """Exact mean of products by concatenation: rank K r, scale one (FLoRA, Wang et al. 2024)."""
     stems = set(lora_stems(stack))
-    share = normalised(weights)
+    share = normalised(weights, stack.batch_size[0])
     result: dict[str, Tensor] = {}
     for name in names(stack):
         stem, _, part = name.rpartition("/")

@@ -24,6 +24,8 @@ def model_card(base: str, fingerprint: str, family: str, modules: Mapping[str, P
     if others:
         what = "Beyond PEFT's format, `synoptic_extra.safetensors` (read by `synoptic.adapters.peft_io`) holds\n"
         parts += [what, *(f"- `{name}`" for name in others), ""]
+    if any("/lora/" in name for name in others):
+        parts.append("PEFT up to 0.21 adds LoRA on `nn.MultiheadAttention.out_proj` twice, so it is not given it.\n")
     return "\n".join(parts)
 
 
@@ -36,25 +38,20 @@ def _front_matter(base: str, loadable: bool) -> str:
 
 
 def _about(base: str, fingerprint: str) -> str:
-    shipped = "" if "/" in base else (
-        f" `{base}` ships with Synoptic; its folder is `synoptic.models.load.embedded()[\"{base}\"]`."
-    )  # fmt: skip
-    return f"The base is `{base}` (fingerprint `{fingerprint}`); it was frozen.{shipped}\n"
+    return f"The base is `{base}` (fingerprint `{fingerprint}`); it was frozen.\n"
 
 
 def _adapted(modules: Mapping[str, Pair]) -> str:
-    weights = {name.replace(OUT, ".out_proj"): pair for name, pair in modules.items()}
+    weights = {name: pair for name, pair in modules.items() if not name.endswith(OUT)}
     rows = [f"| `{name}` | {pair.rank} | {pair.scale:g} |" for name, pair in sorted(weights.items())]
     return "\n".join(["LoRA, W + scale B A:\n", "| weight | rank | scale |", "|---|---|---|", *rows, ""])
 
 
 def _loading(base: str, family: str) -> str:
-    return "\n".join([
-        "```python",
-        f"from peft import PeftModel; from transformers import {family}",
-        "",
-        f'base = {family}.from_pretrained("{base}")',
-        'model = PeftModel.from_pretrained(base, "path/to/this/folder")',
-        "```",
-        "",
-    ])  # fmt: skip
+    shipped = "/" not in base
+    lines = [f"from peft import PeftModel; from transformers import {family}"]
+    lines += ["from synoptic.models.load import embedded  # the base ships with Synoptic"] if shipped else []
+    where = f'embedded()["{base}"]' if shipped else f'"{base}"'
+    lines += [f"base = {family}.from_pretrained({where})",
+              'model = PeftModel.from_pretrained(base, "path/to/this/folder")']  # fmt: skip
+    return "\n".join(["```python", *lines, "```", ""])

@@ -75,7 +75,9 @@ def digest(*parts: bytes | str | np.ndarray | torch.Tensor) -> str:
         if isinstance(part, torch.Tensor):
             part = part.detach().cpu().contiguous()
             whole.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            whole.update(part.view(-1).view(torch.uint8).numpy().tobytes() if part.numel() else b"")
+            # A contiguous tensor of one value may keep an odd stride, which a view as bytes refuses.
+            flat = part.as_strided((part.numel(),), (1,))
+            whole.update(flat.view(torch.uint8).numpy().tobytes() if part.numel() else b"")
         elif isinstance(part, np.ndarray):
             whole.update(f"{part.dtype}{part.shape}".encode())
             whole.update(np.ascontiguousarray(part).tobytes())

@@ -46,7 +46,10 @@ def save_checkpoint(folder: Path, state: bytes, progress: Progress, keep: int) -
     fields: dict[str, Field] = {f"{STATE}{name}": value for name, value in decode(state).items()}
     fields["progress"] = json.dumps(progress.__dict__)
     write_bytes(folder / f"round-{progress.round:05d}.safetensors", encode(fields))
-    for old in list_checkpoints(folder)[:-keep]:
+    # Newer ones are damaged leftovers of the attempt that this run was resumed from.
+    known = list_checkpoints(folder)
+    mine = known.index(folder / f"round-{progress.round:05d}.safetensors")
+    for old in [*known[: max(0, mine + 1 - keep)], *known[mine + 1 :]]:
         old.unlink()
 
 

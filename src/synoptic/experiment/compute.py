@@ -38,7 +38,7 @@ def choose(bench: Bench, cohort: int, threads: int | Literal["auto"], stack: int
         What was fastest per client step here and now.
     """
     thread_options = [threads] if threads != "auto" else _thread_options()
-    stack_options = [stack] if stack != "auto" else sorted({min(size, cohort) for size in STACKS})
+    stack_options = [stack] if stack != "auto" else sorted({max(1, min(size, cohort)) for size in STACKS})
     options = [(t, s) for t in thread_options for s in stack_options]
     if len(options) == 1 or cohort == 0:
         return options[0]

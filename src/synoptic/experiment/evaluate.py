@@ -73,7 +73,7 @@ def _averages(model: str, split: str, replies: Replies) -> Metrics:
         return {}
     known = count > 0
     share = totals[known].double() / count[known].double()[:, None]
-    weight = (count[known] / count[known].sum()).double()
+    weight = count[known].double() / count[known].double().sum()
     accuracy, loss = share[:, 0], share[:, 1]
     return {
         f"{model}/{split}/accuracy/mean": float(accuracy.mean()),

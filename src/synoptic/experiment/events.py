@@ -25,7 +25,8 @@ class EventLog:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
-            file.truncate(size)
+            # Never longer than it is: a lost file starts anew instead of with zeros.
+            file.truncate(min(size, file.tell()))
 
     def append(self, event: Event) -> None:
         """Write one event."""

@@ -141,13 +141,13 @@ def load_recipe(what: str | Path, overrides: Sequence[str] = (), **keywords: Any
     Raises:
         SynopticError: one sentence for each problem: the key, the value, what is allowed.
     """
-    changes = [*(parse_override(text) for text in overrides), *settings_of(keywords)]
+    changes = [[parse_override(text) for text in overrides], settings_of(keywords)]
     path = _file_meant(what)
     if path is None:
-        return _complete([[(("method",), str(what))], changes], Path(), nowhere)
+        return _complete([[(("method",), str(what))], *changes], Path(), nowhere)
     content, lines = read_yaml(path)
-    where = _places(str(path), lines, [changed for changed, _ in changes])
-    return _complete([settings_of(content), changes], path.parent, where)
+    where = _places(str(path), lines, [changed for layer in changes for changed, _ in layer])
+    return _complete([settings_of(content), *changes], path.parent, where)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -208,24 +208,23 @@ def _places(file: str, lines: Mapping[Path_, int], changed: Sequence[Path_]) -> 
 
 
 def _with_full_paths(recipe: Recipe, folder: Path) -> Recipe:
-    """Absolute data paths, so that a run resumes from any directory; beside the recipe is the second place to look."""
-    data = recipe.data
-    if data.source not in ("parquet", "folder"):
-        return recipe
-    full = {key: _full(value, folder) for key in ("path", "test_path") if (value := getattr(data, key)) is not None}
-    return recipe.model_copy(update={"data": data.model_copy(update=full)})
+    """Absolute paths, so that a run resumes from any directory; beside the recipe is the second place to look."""
+    data, model = recipe.data, recipe.model
+    if data.source in ("parquet", "folder"):
+        full = {key: _full(value, folder) for key in ("path", "test_path") if (value := getattr(data, key)) is not None}
+        data = data.model_copy(update=full)
+    # A word alone is an embedded model; with a slash it is a folder if there is one, else a hub id.
+    if "/" in model:
+        model = _full(model, folder)
+    return recipe.model_copy(update={"data": data, "model": model})
 
 
 def _full(text: str, folder: Path) -> str:
     path = Path(text).expanduser()
-    for place in (Path.cwd(), folder.absolute()):
-        # Of a pattern only the part before its first wildcard can be looked up.
-        fixed = place / _before_wildcard(path)
-        if fixed.exists():
-            return str(place / path)
+    # Of a pattern only the part before its first wildcard can be looked up.
+    plain = list(takewhile(lambda part: not any(mark in part for mark in "*?[{"), path.parts))
+    for place in (Path.cwd(), folder):
+        found = place / Path(*plain)
+        if found.exists():
+            return str(found.resolve().joinpath(*path.parts[len(plain) :]))
     return str(path)
-
-
-def _before_wildcard(path: Path) -> Path:
-    plain = takewhile(lambda part: not any(mark in part for mark in "*?[{"), path.parts)
-    return Path(*plain)

@@ -18,7 +18,13 @@ from synoptic.core import SynopticError
 from synoptic.core.files import digest, read_json, write_json, write_text
 from synoptic.data import manifest
 from synoptic.data.federated import FederatedData, build
-from synoptic.experiment.checkpoint import Progress, clean_personal, newest_checkpoint, save_checkpoint
+from synoptic.experiment.checkpoint import (
+    Progress,
+    clean_personal,
+    list_checkpoints,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from synoptic.experiment.compute import choose
 from synoptic.experiment.deliver import export_adapters
 from synoptic.experiment.evaluate import evaluate
@@ -29,7 +35,7 @@ from synoptic.federation.bench import make_bench
 from synoptic.federation.local import LocalFederation
 from synoptic.federation.personal import PersonalStore
 from synoptic.federation.server import RoundFailed, Server
-from synoptic.methods.base import Method, load_method
+from synoptic.methods.base import load_method
 from synoptic.models.cache import Budget, parse_bytes
 from synoptic.models.load import shared_dual_encoder
 
@@ -138,7 +144,7 @@ class Session:
             self.judge.state, self.judge.ledger = self.server.state, self.server.ledger
 
     def _start(self, threads: int, stack: int) -> None:
-        first = not self.folder.checkpoints.exists()
+        first = not list_checkpoints(self.folder.checkpoints)
         if not first:
             state, self.progress, damaged = newest_checkpoint(self.folder.checkpoints)
             self.server.state.load(state)

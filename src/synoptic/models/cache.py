@@ -60,7 +60,7 @@ class PrefixCache:
     """Rows of one frozen computation over one table of examples.
 
     Args:
-        key: identity of (weights, preprocessing, depth, table); names the file that it spills to.
+        key: identity of (weights, preprocessing, depth, table); begins the spill file's name where it needs one.
         compute: positions ``[n]`` -> rows ``[n, ...]`` float32; called with whole blocks of ``order``.
         order: all positions that will ever be asked for, in the order that makes neighbours likely together.
         budget: shared memory budget.
@@ -129,7 +129,7 @@ class PrefixCache:
             self._memory[start:stop] = rows
         else:
             assert self._disk is not None
-            self._disk[start - limit : stop - limit] = rows.numpy()
+            self._disk[start - limit : stop - limit] = rows.cpu().numpy()
         self._filled[block] = True
 
     def _allocate(self, row: Tensor) -> None:
@@ -142,7 +142,9 @@ class PrefixCache:
         if limit < len(self._order):
             shape = (len(self._order) - limit, *row.shape)
             try:
-                self._disk = np.memmap(self._budget.folder / f"{self._key}.f32", np.float32, "w+", shape=shape)
+                # A file without a name: runs that share the folder never meet, and nothing is left even by a kill.
+                with tempfile.TemporaryFile(dir=self._budget.folder, prefix=self._key) as file:
+                    self._disk = np.memmap(file, np.float32, "w+", shape=shape)
             except OSError as error:
                 raise SynopticError(
                     f"the prefix cache cannot spill to its folder ({error})",

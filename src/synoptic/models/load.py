@@ -19,6 +19,7 @@ from synoptic.models.preprocess import Preprocess
 
 FAMILIES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 UNWRITTEN = ("num_attention_heads", "hidden_act", "layer_norm_eps", "image_size", "patch_size", "eos_token_id")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
 BaseDtype = Literal["float32", "bfloat16"]
 
 
@@ -79,13 +80,13 @@ def _read_config(where: str, name: str, local: bool) -> Any:
 
     try:
         return AutoConfig.from_pretrained(where, local_files_only=local)
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        # The library raises errors of many families for damaged files, plain Exception among them.
         raise _unreadable(name, local, error) from error
 
 
 def _read(where: str, name: str, family: str, local: bool) -> tuple[Any, Any, Any]:
     import transformers
-    from safetensors import SafetensorError
 
     quiet = os.environ.get("TRANSFORMERS_VERBOSITY") is None
     if quiet:
@@ -94,16 +95,24 @@ def _read(where: str, name: str, family: str, local: bool) -> tuple[Any, Any, An
     options: dict[str, Any] = {"local_files_only": local}
     try:
         load = getattr(transformers, family).from_pretrained
-        model = load(where, dtype=torch.float32, use_safetensors=True, **options)
+        model, found = load(where, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options)
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
         processor = transformers.AutoImageProcessor.from_pretrained(where, **options)
-    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+    except Exception as error:
         raise _unreadable(name, local, error) from error
+    # The library draws missing weights at random and makes up a missing tokenizer, without a word.
+    missing = sorted(found["missing_keys"])
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise SynopticError(f"the model '{name}' lacks the weight {missing[0]}{more}", "write it again whole")
+    if local and not any((Path(where) / file).exists() for file in TOKENIZER_FILES):
+        raise SynopticError(f"the model '{name}' has no tokenizer", f"add {TOKENIZER_FILES[0]} to its folder")
     return model, tokenizer, processor
 
 
 def _unreadable(name: str, local: bool, error: Exception) -> SynopticError:
-    reason = str(error).strip().splitlines()[0].rstrip(".")[:200]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = lines[0].rstrip(".")[:200]
     fix = "write it again with save_pretrained" if local else "check the id and the connection, or give a local folder"
     return SynopticError(f"the model '{name}' could not be read ({reason})", fix)
 

@@ -30,7 +30,9 @@ class Preprocess:
         self.fingerprint: str = digest(processor.to_json_string())
         self._mean = torch.tensor(processor.image_mean).view(1, 3, 1, 1)
         self._std = torch.tensor(processor.image_std).view(1, 3, 1, 1)
-        self._plain = bool(processor.do_rescale and processor.do_normalize)
+        # Resizing and cropping leave a picture of exactly this size alone only when both mean this size.
+        sides = {side for edges in (processor.size, size) for side in dict(edges).values() if side}
+        self._plain = bool(processor.do_rescale and processor.do_normalize and sides == {self.size})
         self._factor = float(processor.rescale_factor)
 
     def __call__(self, images: Sequence[Image] | NDArray[Any]) -> Tensor:
@@ -46,6 +48,10 @@ class Preprocess:
             if self._plain and images.shape[1] == images.shape[2] == self.size:
                 pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
                 return (pixels * self._factor - self._mean) / self._std
-            images = list(images)
-        result: Tensor = self._processor(images=list(images), return_tensors="pt")["pixel_values"]
+        result: Tensor = self._processor(images=_coloured(images), return_tensors="pt")["pixel_values"]
         return result
+
+
+def _coloured(images: Sequence[Image] | NDArray[Any]) -> list[Any]:
+    # Not every processor converts grey and palette pictures itself.
+    return list(images) if isinstance(images, np.ndarray) else [image.convert("RGB") for image in images]

@@ -171,7 +171,7 @@ def _train(folder: Path, spec: TinyClip, seed: int, progress: Callable[[int, flo
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(100))
         if progress is not None:
-            progress(step, float(loss))
+            progress(step, float(loss.detach()))
     folder.mkdir(parents=True, exist_ok=True)
     for part in (model, tokenizer, build_processor(spec)):
         part.save_pretrained(folder)

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synoptic.core import SynopticError
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -87,7 +89,7 @@ class TextTower:
     def tokens(self, ids_NT: Tensor) -> Tokens:
         """Where each text is pooled; `transformers` decides by the end token, or the highest id in old CLIP configs."""
         if not self.causal:
-            return Tokens(ids_NT, torch.full((ids_NT.shape[0],), ids_NT.shape[1] - 1))
+            return Tokens(ids_NT, torch.full((ids_NT.shape[0],), ids_NT.shape[1] - 1, device=ids_NT.device))
         end = self._model.config.eos_token_id
         return Tokens(ids_NT, ids_NT.argmax(1) if end == 2 else (ids_NT == end).int().argmax(1))
 
@@ -102,10 +104,17 @@ class TextTower:
         Returns:
             Hidden states ``[K * N, T', D]``, client-major, and pooled positions ``[K * N]``. Sequences grow by the
             prompt's length up to the tower's limit; padding falls off the end.
+
+        Raises:
+            SynopticError: a text whose end token would fall off the end too.
         """
         clients, length, _ = prompt_KLD.shape
         words_NTD = self._model.embeddings.token_embedding(tokens.ids_NT)
         texts = words_NTD.shape[0]
+        longest = int(tokens.pool_N.max()) + 1
+        if self.causal and longest + length > self.length:
+            raise SynopticError(f"a text of {longest} tokens leaves no room for a prompt of {length} in {self.length}",
+                                "shorten the texts or the prompt")  # fmt: skip
         start = 1 if self.causal else 0
         rows = words_NTD.unsqueeze(0).expand(clients, *words_NTD.shape)
         prompt = prompt_KLD.unsqueeze(1).expand(clients, texts, length, -1).to(words_NTD.dtype)

@@ -15,6 +15,7 @@ from synoptic.experiment.display.numbers import bytes_text, headlines, seconds_t
 from synoptic.experiment.display.watcher import Event, LineWatcher
 
 WIDEST = 100
+LEFT = len("59 min 59 s left")
 
 
 class LiveWatcher(LineWatcher):
@@ -22,14 +23,15 @@ class LiveWatcher(LineWatcher):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._live = Live(console=console, transient=True, get_renderable=self.picture, refresh_per_second=5)
         self._rounds = 0
+        self._widest = 0
         self._cohort = (0, 0)
         self._seconds: list[float] = []
         self._loss: float | None = None
         self._bytes = 0
         self._accuracy = ""
         self._spinner = Spinner("line", Text("getting ready"))
+        self._live = Live(console=console, transient=True, get_renderable=self.picture, refresh_per_second=5)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -42,6 +44,10 @@ class LiveWatcher(LineWatcher):
         """The heading stays on the screen."""
         super().on_run_started(event)
         self._rounds = event["rounds"]
+        # Room for the longest text from the start, or the bars would jump.
+        self._widest = max(
+            len(f"{name} {n}/{n}") for name, n in (("round", self._rounds), ("clients", event["clients"]))
+        )
 
     def on_evaluated(self, event: Event) -> None:
         """The newest accuracy."""
@@ -65,10 +71,11 @@ class LiveWatcher(LineWatcher):
         if self.folder is None:
             return self._spinner
         grid = Table.grid(padding=(0, 1), expand=True)
-        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True, min_width=self._widest)
         grid.add_column(ratio=1)
-        grid.add_column(no_wrap=True, justify="right")
-        grid.add_row(f"round {self.rounds_done}/{self._rounds}", _bar(self.rounds_done, self._rounds), self._left())
+        grid.add_column(no_wrap=True, min_width=LEFT, justify="right")
+        rounds = self.rounds_done or 0
+        grid.add_row(f"round {rounds}/{self._rounds}", _bar(rounds, self._rounds), self._left(self._rounds - rounds))
         done, total = self._cohort
         grid.add_row(f"clients {done}/{total}" if total else "clients", _bar(done, total), "")
         grid.width = min(self.console.width, WIDEST)
@@ -82,12 +89,12 @@ class LiveWatcher(LineWatcher):
         ]
         return "  ".join(part for part in parts if part)
 
-    def _left(self) -> str:
+    def _left(self, rounds: int) -> str:
         if not self._seconds:
             return ""
         # The last few rounds tell the pace better than the first, which fills the caches.
         recent = self._seconds[-5:]
-        return f"{seconds_text((self._rounds - self.rounds_done) * sum(recent) / len(recent))} left"
+        return f"{seconds_text(rounds * sum(recent) / len(recent))} left"
 
 
 def _bar(done: int, total: int) -> ProgressBar:

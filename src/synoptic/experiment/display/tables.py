@@ -31,12 +31,11 @@ def show_result(console: Console, folder: Path, summary: Mapping[str, Any]) -> N
     for name, value in metrics.items():
         if "/accuracy/" in name:
             table.add_row(name, value_text(name, value))
-    table.add_section()
     table.add_row("bytes up", bytes_text(summary["bytes"]["up"]))
     table.add_row("bytes down", bytes_text(summary["bytes"]["down"]))
-    table.add_section()
     for name, seconds in summary["seconds"].items():
         table.add_row(f"time, {name}", seconds_text(seconds))
+    console.print()
     console.print(table)
     console.print(Text(f"run folder: {folder}"), soft_wrap=True)
 

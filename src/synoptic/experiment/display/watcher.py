@@ -20,12 +20,12 @@ class Watcher:
 
     Attributes:
         folder: of the run; None until it exists.
-        rounds_done: finished rounds.
+        rounds_done: finished rounds; None until the run has started.
     """
 
     def __init__(self) -> None:
         self.folder: str | None = None
-        self.rounds_done = 0
+        self.rounds_done: int | None = None
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,1 @@
+"""One file for each question; every `measure(quick)` returns a `benchmarks.measure.Result`."""

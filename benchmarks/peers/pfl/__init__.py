@@ -1,0 +1,1 @@
+"""pfl-research 0.6."""

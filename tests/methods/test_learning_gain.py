@@ -1,0 +1,40 @@
+"""Every method that trains must beat the frozen base by a margin: a mean over seeds with settings nobody tuned."""
+
+from __future__ import annotations
+
+import pytest
+
+from rooms import bench, digits, pooled, serve, world
+from synoptic.data.federated import FederatedData
+from synoptic.experiment.evaluate import evaluate
+from synoptic.methods.base import load_method, registry
+
+TRAINING = [name for name in registry() if name != "zeroshot"]
+SEEDS, ROUNDS, MARGIN = range(3), 5, 0.03
+
+
+@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("source", ["digits", "world"])
+def test_it_learns(name: str, source: str) -> None:
+    data: FederatedData = digits(4, 100, 150) if source == "digits" else world(4, 30)
+    kind = load_method(name)
+    defaults = {key.removeprefix("train."): value for key, value in kind.defaults.items() if key.startswith("train.")}
+    settings = {"lr": 2e-3, "batch_size": 16, "epochs": 4} | defaults
+    key = "personal/local/accuracy/weighted" if kind.has_personal else "shared/base/accuracy/mean"
+    floor = "shared/local/accuracy/weighted" if kind.has_personal else "shared/base/accuracy/mean"
+    zero = load_method("zeroshot")()
+    measured = bench(data)
+    before = evaluate(zero, serve(zero, measured), True, None).metrics[floor]
+    after = []
+    for seed in SEEDS:
+        on = bench(
+            pooled(data) if kind.pools_data else data, kind.adapter.model_dump(), seed=seed, rounds=ROUNDS, **settings
+        )
+        method = kind()
+        server = serve(method, on)
+        method.begin(server)
+        for t in range(ROUNDS):
+            server.round = t
+            method.round(server, t)
+        after.append(evaluate(method, server, True, None).metrics[key])
+    assert sum(after) / len(after) > before + MARGIN, (before, after)

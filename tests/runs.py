@@ -1,0 +1,46 @@
+"""Small runs through the recipe, and what two runs must have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from synoptic.experiment.events import Event, read_events
+from synoptic.experiment.recipe import Recipe, load_recipe
+
+SMALL = [
+    "data.train_limit=60", "data.test_limit=40", "data.clients=3", "train.batch_size=8", "compute.threads=1",
+    "federation.stack=2", "rounds=4",
+]  # fmt: skip
+
+
+def small(output: Path, method: str = "fedavg", *changes: str) -> Recipe:
+    """A run of about half a second."""
+    return load_recipe(method, [*SMALL, f"output={output}", *changes])
+
+
+def timeless(folder: Path) -> list[Event]:
+    """A run's events without clock times, places, and the line that every (re)start writes."""
+    told = ("run_started", "checkpoint_skipped")
+    return [_without(event) for event in read_events(folder / "events.jsonl") if event["type"] not in told]
+
+
+def _without(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without(item)
+            for key, item in value.items()
+            if key not in ("time", "seconds", "folder", "run", "load")
+        }
+    return [_without(item) for item in value] if isinstance(value, list) else value
+
+
+def stop_at(kind: str, round_: int) -> Callable[[Event], None]:
+    """An observer that interrupts the run as Ctrl-C would, when an event of this kind tells of this round."""
+
+    def observer(event: Event) -> None:
+        if event["type"] == kind and event.get("round") == round_:
+            raise KeyboardInterrupt
+
+    return observer
