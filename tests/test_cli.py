@@ -105,6 +105,11 @@ def test_a_mistake_is_one_line_and_status_2(fake: Fake, capsys: pytest.CaptureFi
     assert captured.err == "error: recipe key 'data.partion' does not exist; did you mean 'data.partition'?\n"
     assert captured.out == ""
     assert not seen
+    assert cli.main(["run", "fedavg", "rounds=many", "seed=-1"]) == 2
+    assert [line[:20] for line in capsys.readouterr().err.splitlines()] == [
+        "error: recipe key 'r",
+        "error: recipe key 's",
+    ]
 
 
 def test_an_error_in_the_run_is_one_line_and_status_2(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +138,7 @@ def test_a_bug_keeps_its_traceback(fake: Fake) -> None:
 def test_ctrl_c_says_how_to_go_on(more: list[str], fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     fake(KeyboardInterrupt())
     assert cli.main(["run", "fedavg", *more]) == 130
-    assert capsys.readouterr().err == "stopped after round 1; go on: synoptic run --resume 'runs/x y'\n"
+    assert capsys.readouterr().err == "stopped with 1 rounds done; go on: synoptic run --resume 'runs/x y'\n"
 
 
 def test_ctrl_c_before_the_run_began(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,6 +276,6 @@ def test_ctrl_c_in_a_real_run_leaves_something_to_resume(tmp_path: Path) -> None
     started.send_signal(signal.SIGINT)
     _, error = started.communicate(timeout=60)
     assert started.returncode == 130
-    assert error.startswith("stopped after round ")
+    assert error.startswith("stopped with ")
     folder = error.split()[-1]
     assert (tmp_path / folder / "checkpoints").is_dir()

@@ -9,6 +9,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 from tensordict import TensorDict
 
-from rooms import bench, digits, final, furthest, play, same, serve, shared_out
+from rooms import bench, digits, final, furthest, play, same, serve
 from runs import small
 from synoptic.adapters.stack import expand
 from synoptic.data import DataSpec, build, check_overlap
+from synoptic.data.clients import ClientIndex
+from synoptic.data.rows import Rows
 from synoptic.experiment.events import read_events
 from synoptic.experiment.runner import run
 from synoptic.federation.cohort import Cohort, task
@@ -182,27 +185,31 @@ def test_rule_8_nothing_is_pickled() -> None:
 # -- rule 9: memory --------------------------------------------------------------------------------
 
 
-def test_rule_9_only_the_cohort_is_in_memory() -> None:
-    """Of 2,000 clients only the asked leave personal state, and nobody else's examples are looked at."""
-    looked: set[int] = set()
-    on = bench(shared_out(digits(), [1] * 60), optimizer="sgd")
-    index = on.data.clients
+def test_rule_9_memory_follows_the_cohort_not_the_population(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 20,000 clients only the five asked have their personal state loaded and kept, three at a time."""
+    crowd = 20_000
+    rows = Rows(np.arange(crowd) % len(digits().train), np.arange(crowd + 1))
+    clients = ClientIndex(rows, Rows.empty(crowd), Rows.empty(crowd))
+    on = bench(replace(digits(), clients=clients), cached=False, optimizer="sgd")
+    loaded: list[int] = []
+    original = PersonalStore.load
+
+    def load(self: PersonalStore, client: int) -> Any:
+        loaded.append(client)
+        return original(self, client)
 
     class Looking(Local):
         @task
         def train(self, cohort: Cohort) -> Replies:
-            looked.update(cohort.clients)
             assert len(cohort) <= 3
             return super().train(cohort)
 
+    monkeypatch.setattr(PersonalStore, "load", load)
     store = PersonalStore()
-    method = Looking()
-    server = serve(method, on, stack=3, store=store, participation=5)
-    method.round(server, 0)
-    assert looked == set(server.sampled)
-    assert len(looked) == 5
-    assert store.clients() == sorted(looked)
-    assert len(index) == 60
+    server = serve(Looking(), on, stack=3, store=store, participation=5)
+    Looking().round(server, 0)
+    assert len(server.sampled) == 5
+    assert loaded == server.sampled == store.clients()
 
 
 def test_rule_9_a_broadcast_is_a_view_not_a_copy_for_each_client() -> None:

@@ -123,7 +123,7 @@ def _say_how_to_resume(folder: str | None, rounds: int | None) -> None:
     if folder is None:
         typer.echo("stopped before the run had a folder; nothing to resume", err=True)
     else:
-        done = f" after round {rounds}" if rounds is not None else ""
+        done = f" with {rounds} rounds done" if rounds is not None else ""
         typer.echo(f"stopped{done}; go on: synoptic run --resume {shlex.quote(folder)}", err=True)
 
 
@@ -192,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, SynopticError) or os.environ.get(DEBUG, "0") not in ("", "0"):
             raise
-        typer.echo(f"error: {error}", err=True)
+        for line in str(error).splitlines():
+            typer.echo(f"error: {line}", err=True)
         return MENDABLE
     return status if isinstance(status, int) else 0

@@ -11,6 +11,7 @@ from rooms import BOTH, HEAD, PROMPT, VISION, bench, digits, reference, world
 from synoptic.adapters.stack import leaves, names, stack_of
 from synoptic.core.seeds import generator
 from synoptic.federation.bench import Bench
+from synoptic.models.dual_encoder import DualEncoder
 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "vision": VISION,
@@ -53,15 +54,27 @@ def test_logits_are_those_of_hugging_face_with_merged_weights(adapter: dict[str,
         torch.testing.assert_close(logits[client], wanted, rtol=0, atol=2e-4)
 
 
-def test_frozen_text_is_computed_once_and_serves_everybody() -> None:
-    on = bench(digits(), VISION)
-    stack = worn(on)
+def test_frozen_text_is_computed_once_for_each_set_of_classes_and_serves_everybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on = bench(world(), VISION)
+    stack, calls = worn(on), []
+    original = DualEncoder.text_prefix
+
+    def counting(self: DualEncoder, tokens: Any, depth: Any) -> Tensor:
+        calls.append(depth)
+        return original(self, tokens, depth)
+
+    monkeypatch.setattr(DualEncoder, "text_prefix", counting)
     with on.model.wearing(stack):
-        first = on.classifier.texts(stack, on.data.base_classes, 3)
-        again = on.classifier.texts(stack, on.data.base_classes, 3)
+        first, other, again = (
+            on.classifier.texts(stack, classes, 3)
+            for classes in (on.data.base_classes, on.data.novel_classes, on.data.base_classes)
+        )
     assert first.shape[0] == 1
     assert torch.equal(first, again)
-    assert len(on.classifier._text) == 1
+    assert not torch.equal(first, other)
+    assert len(calls) == 2
 
 
 def test_adapted_texts_are_per_client() -> None:

@@ -10,13 +10,13 @@ from synoptic.experiment.evaluate import evaluate
 from synoptic.methods.base import load_method, registry
 
 TRAINING = [name for name in registry() if name != "zeroshot"]
-SEEDS, ROUNDS, MARGIN = range(3), 5, 0.03
+SEEDS, ROUNDS, MARGIN = range(3), 4, 0.03
 
 
 @pytest.mark.parametrize("name", TRAINING)
 @pytest.mark.parametrize("source", ["digits", "world"])
 def test_it_learns(name: str, source: str) -> None:
-    data: FederatedData = digits(4, 100, 150) if source == "digits" else world(4, 30)
+    data: FederatedData = digits(4, 80, 150) if source == "digits" else world(4, 20)
     kind = load_method(name)
     defaults = {key.removeprefix("train."): value for key, value in kind.defaults.items() if key.startswith("train.")}
     settings = {"lr": 2e-3, "batch_size": 16, "epochs": 4} | defaults

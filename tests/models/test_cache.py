@@ -153,3 +153,13 @@ def test_cached_equals_uncached_on_the_embedded_checkpoint(depth: int | str, mem
     for position in asked[::-1]:
         again.fetch(np.array([position]))
     assert torch.equal(again.fetch(asked), rows), "the order of requests must not reach a single bit"
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    cache = PrefixCache("k", lambda p: torch.zeros(len(p), 4), np.arange(64), Budget(0, tmp_path))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(SynopticError, match="filled the disk"):
+        cache.fetch(np.arange(3))

@@ -8,11 +8,15 @@
 
 from __future__ import annotations
 
-from synoptic.data.clients import ClientIndex
-from synoptic.data.federated import FederatedData, build
-from synoptic.data.overlap import check_overlap
-from synoptic.data.spec import DataSpec, PartitionSpec
-from synoptic.data.table import ArrayImages, EncodedImages, ExampleTable, FileImages, ImageStore
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synoptic.data.clients import ClientIndex
+    from synoptic.data.federated import FederatedData, build
+    from synoptic.data.overlap import check_overlap
+    from synoptic.data.spec import DataSpec, PartitionSpec
+    from synoptic.data.table import ArrayImages, EncodedImages, ExampleTable, FileImages, ImageStore
 
 __all__ = [
     "ArrayImages",
@@ -27,3 +31,19 @@ __all__ = [
     "build",
     "check_overlap",
 ]
+
+_HOMES = {
+    "ClientIndex": "clients",
+    "DataSpec": "spec",
+    "PartitionSpec": "spec",
+    "FederatedData": "federated",
+    "build": "federated",
+    "check_overlap": "overlap",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Help texts read the sections in `spec` and must not wait for numpy and torch.
+    if name in __all__:
+        return getattr(import_module(f"synoptic.data.{_HOMES.get(name, 'table')}"), name)
+    raise AttributeError(f"module 'synoptic.data' has no attribute '{name}'")

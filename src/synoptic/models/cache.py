@@ -8,6 +8,7 @@ memory up to a byte budget, after that in a file of the same block layout, never
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,11 @@ from synoptic.core import SynopticError
 
 BLOCK = 32
 """Examples computed together. Small enough that a client with few examples wastes little, large enough to be fast."""
+
+MARGIN = 2**26
+"""Bytes of disk that spilling leaves free."""
+
+CURE = "set compute.cache_dir to a folder with room, or compute.cache=false"
 
 UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -129,8 +135,14 @@ class PrefixCache:
             self._memory[start:stop] = rows
         else:
             assert self._disk is not None
+            self._check_room(rows.numel() * 4)
             self._disk[start - limit : stop - limit] = rows.cpu().numpy()
         self._filled[block] = True
+
+    def _check_room(self, size: int) -> None:
+        # The spill file is sparse: writing to it on a full disk would end the process without a word.
+        if shutil.disk_usage(self._budget.folder).free < size + MARGIN:
+            raise SynopticError("the prefix cache has filled the disk of its folder", CURE)
 
     def _allocate(self, row: Tensor) -> None:
         """Memory for as many whole blocks as the budget allows (touched only when filled), disk for the rest."""
@@ -146,7 +158,4 @@ class PrefixCache:
                 with tempfile.TemporaryFile(dir=self._budget.folder, prefix=self._key) as file:
                     self._disk = np.memmap(file, np.float32, "w+", shape=shape)
             except OSError as error:
-                raise SynopticError(
-                    f"the prefix cache cannot spill to its folder ({error})",
-                    "set compute.cache_dir to a folder with room, or compute.cache=false",
-                ) from error
+                raise SynopticError(f"the prefix cache cannot spill to its folder ({error})", CURE) from error
