@@ -2,9 +2,9 @@
 
     python -m benchmarks.results [--seeds 3] [--only digits,world,...]
 
-Each suite is a recipe (or plain overrides) times methods times seeds. Runs go to ``runs/results`` and are taken up again
-if they are there. Written: ``benchmarks/results/recipes.json`` (one row a run: suite, method, recipe hash, seed, metrics,
-bytes, seconds, final hash; revision and versions beside them) and ``docs/results.md``, the tables.
+Each suite is a recipe (or plain overrides) times methods times seeds. Runs go to ``runs/results`` and are taken up
+again if they are there. Written: ``benchmarks/results/recipes.json`` (one row a run: suite, method, recipe hash, seed,
+metrics, bytes, seconds, final hash; the revision beside them) and ``docs/results.md``, the tables.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def _of_method(method: str) -> tuple[str, ...]:
 
 
 def _revision() -> str:
-    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return answer.stdout.strip()
 
 
@@ -118,8 +119,8 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Results",
         "",
-        "Written by `make results` from `benchmarks/results/recipes.json`; no number here is typed by hand. Accuracy in per",
-        "cent after the last round, mean over seeds ± half of a 95 % t-interval. `local` and `worst client` are of the",
+        "Written by `make results` from `benchmarks/results/recipes.json`; no number is typed by hand. Accuracy in",
+        "per cent after the last round, mean over seeds ± half of a 95 % t-interval. `local` and `worst client` are of the",
         "personal models for the method `local` and of the shared model for all others; so are the pooled columns (for",
         "`local`, the mean over clients). Bytes are up and down for all clients and rounds. See `docs/evaluation.md`.",
         "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,6 +91,8 @@ def run_command(
         raise click.UsageError(f"name a method or a YAML file before the setting '{recipe}'")
     from synoptic.experiment.display import output, show_result, watch
 
+    # A terminated run tells how to go on, as an interrupted one does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = output()
     watcher = watch(console, quiet)
     try:
@@ -131,7 +134,9 @@ def _say_how_to_resume(folder: str | None, rounds: int | None) -> None:
 def inspect_command(
     recipe: RecipeName,
     settings: Settings = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a picture, too: .png, .svg or .pdf.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The picture: .png, .svg or .pdf; default who-holds-what.png.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Show who holds what.
@@ -147,9 +152,9 @@ def inspect_command(
 
     data = build(described.data, described.seed)
     show_clients(output(), describe(data), data.summary())
-    if out is not None:
-        draw(data, out)
-        typer.echo(f"picture: {out}")
+    picture = out or Path("who-holds-what.png")
+    draw(data, picture)
+    typer.echo(f"picture: {picture}")
 
 
 @app.command("methods")

@@ -151,6 +151,14 @@ def test_the_live_picture_is_gone_after_an_error() -> None:
     assert not watcher._live.is_started
 
 
+def test_a_wide_terminal_shows_what_was_before() -> None:
+    console = paper(80)
+    show_result(console, Path("runs/x"), {**SUMMARY, "before": {name: 0.125 for name in METRICS}})
+    shown = text(console).splitlines()
+    assert "before" in shown[1]
+    assert next(line for line in shown if "shared/base/accuracy/mean" in line).endswith("12.5 %")
+
+
 @pytest.mark.parametrize("width", [60, 100])
 def test_results_read_well_in_a_narrow_terminal(width: int) -> None:
     console = paper(width)

@@ -10,7 +10,7 @@ from synoptic.experiment.evaluate import evaluate
 from synoptic.methods.base import load_method, registry
 
 TRAINING = [name for name in registry() if name != "zeroshot"]
-SEEDS, ROUNDS, MARGIN = range(3), 4, 0.03
+SEEDS, ROUNDS, MARGIN = range(3), 5, 0.02
 
 
 @pytest.mark.parametrize("name", TRAINING)

@@ -14,10 +14,12 @@ Target = Literal["q", "k", "v", "o", "fc1", "fc2"]
 class LoraSpec(Section):
     """Low-rank updates W + (alpha / rank) B A (Hu et al. 2022, eq. 3) on chosen weights of chosen blocks."""
 
-    rank: int = Field(4, ge=1)
+    rank: int = Field(4, ge=1, description="inner dimension of B A")
     alpha: float | None = Field(None, gt=0, description="scale is alpha / rank; left out, alpha = rank")
     layers: int | tuple[int, ...] | Literal["all"] = Field(2, description="the last n blocks, a list, or 'all'")
-    targets: tuple[Target, ...] = ("q", "k", "v")
+    targets: tuple[Target, ...] = Field(
+        ("q", "k", "v"), min_length=1, description="which weights of a block: q, k, v, o, fc1, fc2"
+    )
     pooling: bool = Field(False, description="also adapt an attention-pooling head (SigLIP's image tower)")
 
     @property
@@ -35,7 +37,7 @@ class PromptSpec(Section):
     """Learned vectors in a tower's input sequence (text: CoOp, Zhou et al. 2022; vision: VPT, Jia et al. 2022)."""
 
     primary = "length"
-    length: int = Field(4, ge=1)
+    length: int = Field(4, ge=1, description="learned vectors in the sequence")
 
 
 class TowerSpec(Section):

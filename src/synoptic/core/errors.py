@@ -17,7 +17,8 @@ class SynopticError(Exception):
     def __init__(self, what: str, fix: str = "") -> None:
         self.what = what
         self.fix = fix
-        super().__init__(f"{what}; {fix}." if fix else f"{what}.")
+        sentence = f"{what}; {fix}" if fix else what
+        super().__init__(sentence if sentence.endswith("?") else f"{sentence}.")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

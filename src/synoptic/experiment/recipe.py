@@ -30,6 +30,7 @@ UNHASHED = ("seed", "output", "keep")
 """Keys that do not change what a run is about: several seeds of one recipe share its hash."""
 
 ENDINGS = (".yaml", ".yml")
+PATHS = ("path", "test_path")
 
 
 class MethodSpec(Section):
@@ -62,7 +63,9 @@ class EvaluateSpec(Section):
     """When and on whom models are measured."""
 
     every: int = Field(1, ge=0, description="rounds between evaluations; 0 evaluates before the first and at the end")
-    clients: int | None = Field(None, ge=1, description="evaluate at most so many clients' own models and test data")
+    clients: int | None = Field(
+        1000, ge=1, description="ask at most so many clients to evaluate, drawn once for the run; none: all"
+    )
     personal: Literal["last", "every"] = Field(
         "last", description="when personal models are also tried on the pooled test sets, which costs most"
     )
@@ -120,6 +123,10 @@ class Recipe(Section):
     def hash(self) -> str:
         """16 hex digits over all that is resolved but the seed, the output folder and how many checkpoints are kept."""
         content = {key: value for key, value in self.resolved().items() if key not in UNHASHED}
+        # Where a folder lies is not what it is: the same recipe has the same hash on another machine.
+        content["model"] = _last_name(content["model"])
+        content["data"] = {key: _last_name(value) if key in PATHS else value for key, value in content["data"].items()}
+        content["compute"] = {key: value for key, value in content["compute"].items() if key != "cache_dir"}
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def to_yaml(self) -> str:
@@ -153,6 +160,10 @@ def load_recipe(what: str | Path, overrides: Sequence[str] = (), **keywords: Any
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file as it stands."""
     return load_recipe(path)
+
+
+def _last_name(value: str | None) -> str | None:
+    return Path(value).name if value is not None and Path(value).is_absolute() else value
 
 
 def _file_meant(what: str | Path) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ class FederationSpec(Section):
     deadline: float | None = Field(None, gt=0, description="seconds a round may take; later replies are left out")
     max_update_norm: float | None = Field(None, gt=0, description="a reply further than this from its start is refused")
     max_failed_rounds: int = Field(3, ge=1, description="failed rounds in a row after which the run stops, saved")
-    stack: int | Literal["auto"] = Field("auto", description="clients trained as one stack")
+    stack: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="clients trained as one stack")
 
     def cohort_size(self, clients: int) -> int:
         """How many of ``clients`` take part in a round; at least one."""

@@ -15,10 +15,10 @@ class TrainSpec(Section):
 
     epochs: int = Field(1, ge=1, description="passes over the client's data in a round")
     steps: int | None = Field(None, ge=1, description="exactly so many steps instead of epochs")
-    batch_size: int = Field(32, ge=1)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    batch_size: int = Field(32, ge=1, description="examples of one client in a step")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="adamw or sgd; its state starts anew each round")
+    lr: float = Field(1e-3, gt=0, description="learning rate")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled for adamw, L2 for sgd")
     momentum: float = Field(0.0, ge=0, lt=1, description="for sgd")
     betas: tuple[float, float] = Field((0.9, 0.999), description="for adamw")
     eps: float = Field(1e-8, gt=0, description="for adamw")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from synoptic.data.inspect import ClientRow
     from synoptic.experiment.catalogue import MethodRow
 
+WIDE = 72
+"""Columns from which on the values before training stand beside those after it."""
+
 SHOWN = 20
 """Clients in a table; of more, the middle is left out."""
 
@@ -25,12 +28,16 @@ SHOWN = 20
 def show_result(console: Console, folder: Path, summary: Mapping[str, Any]) -> None:
     """Accuracies, bytes, seconds, and where the rest lies."""
     table = _table()
-    table.add_column("after round " + str(summary["rounds"]))
+    table.add_column(f"after round {summary['rounds']}")
     table.add_column("", justify="right", no_wrap=True)
+    before: Mapping[str, float] = summary.get("before", {}) if console.width >= WIDE else {}
+    if before:
+        table.add_column("before", justify="right", no_wrap=True)
     metrics: Mapping[str, float] = summary["metrics"]
     for name, value in metrics.items():
         if "/accuracy/" in name:
-            table.add_row(name, value_text(name, value))
+            start = [value_text(name, before[name])] if name in before else []
+            table.add_row(name, value_text(name, value), *start)
     table.add_row("bytes up", bytes_text(summary["bytes"]["up"]))
     table.add_row("bytes down", bytes_text(summary["bytes"]["down"]))
     for name, seconds in summary["seconds"].items():

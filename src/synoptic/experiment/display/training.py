@@ -22,6 +22,7 @@ def pretrain_embedded(name: str, folder: Path, seed: int, steps: int | None) -> 
         SynopticError: no such model, or a folder that holds something.
     """
     from synoptic.experiment.display import output
+    from synoptic.models.card import write_card
     from synoptic.models.pretraining import TinyClip, pretrain
 
     if name != "tiny-clip":
@@ -35,6 +36,7 @@ def pretrain_embedded(name: str, folder: Path, seed: int, steps: int | None) -> 
     show = Progress(console, spec.steps)
     with show:
         pretrain(folder, spec, seed, show)
+    write_card(folder, spec, seed)
     console.print(Text(f"model folder: {folder}"), soft_wrap=True)
 
 
