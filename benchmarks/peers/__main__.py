@@ -50,7 +50,9 @@ def main() -> None:
         for name, command, processes in _contenders(cores):
             print(f"{name} ...", end=" ", flush=True)
             begun = time.perf_counter()
-            whole.merge(_measured(name, [*command, str(rounds), str(processes)], place, WARM if rounds > WARM + 4 else 1))
+            whole.merge(
+                _measured(name, [*command, str(rounds), str(processes)], place, WARM if rounds > WARM + 4 else 1)
+            )
             print(f"{whole.figures[name]:.2f} x the bare loop, {time.perf_counter() - begun:.0f} s", flush=True)
     content = _assembled(whole, record | {"load_average_after": load_average()})
     write_json(QUICK if quick else PEERS, content)

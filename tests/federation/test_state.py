@@ -63,3 +63,10 @@ def test_a_missing_field_says_what_there_is() -> None:
         filled().adaptor  # noqa: B018
     assert filled().get("adaptor") is None
     assert "adapter" in filled()
+
+
+def test_the_hash_sees_the_names_of_tensors() -> None:
+    one, two = State(), State()
+    one.adapter = TensorDict({"a": torch.ones(2), "b": torch.zeros(2)}, [])
+    two.adapter = TensorDict({"a": torch.ones(2), "c": torch.zeros(2)}, [])
+    assert one.hash() != two.hash()

@@ -43,7 +43,9 @@ class _Dumper(yaml.SafeDumper):
         """Equal lists are written out, not linked."""
         return True
 
-    def represent_sequence(self, tag: str, sequence: Iterable[Any], flow_style: bool | None = None) -> yaml.SequenceNode:
+    def represent_sequence(
+        self, tag: str, sequence: Iterable[Any], flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
         """Lists stand on one line, as they are typed."""
         return super().represent_sequence(tag, sequence, flow_style=True)
 

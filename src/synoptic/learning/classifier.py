@@ -98,9 +98,7 @@ class Classifier:
             texts = self.texts(worn, classes, clients)
         return self.model.logits(images, texts)
 
-    def loss(
-        self, rows: ImageRows, labels: NDArray[np.int64], classes: NDArray[np.int64]
-    ) -> ClassificationLoss:
+    def loss(self, rows: ImageRows, labels: NDArray[np.int64], classes: NDArray[np.int64]) -> ClassificationLoss:
         """The training loss on one table with these candidate classes."""
         return ClassificationLoss(self, rows, labels, classes)
 

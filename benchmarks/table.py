@@ -1,0 +1,120 @@
+"""Tables of the engine's figures, from what was measured: `python -m benchmarks.table > docs/benchmarks.md`.
+
+Reads `benchmarks/results/engine.json` (or the file given as an argument); no figure is ever typed by hand.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engine import FULL
+from synoptic.core.files import read_json
+
+MEANING = {
+    "overhead_ratio": "a round of fedavg / the bare loop's round; nothing cached, one thread, stack chosen by the run",
+    "overhead_ratio_stack1": "the same, one client after another",
+    "overhead_ratio_same_arithmetic": "against a bare loop that also computes the last block for the pooled token only",
+    "overhead_ratio_same_arithmetic_stack1": "the same, one client after another",
+    "prefix_cache_speedup": "bare loop / cached round; LoRA in the last two of six blocks, one client after another",
+    "prefix_cache_speedup_auto": "the same, stack chosen by the run",
+    "prefix_cache_speedup_own": "Synoptic without the cache / with it, one client after another",
+    "feature_cache_speedup_head": "a head on cached features, against encoding again; six small blocks",
+    "feature_cache_speedup_prompt": "context vectors on cached features, against encoding again; six small blocks",
+    "feature_cache_speedup_head_vitb": "the head, on a model of CLIP ViT-B/32's size",
+    "feature_cache_speedup_prompt_vitb": "the context vectors, on a model of CLIP ViT-B/32's size",
+    "stack_speedup": "ten clients one after another / as one stack; nothing cached, each at its best thread count",
+    "stack_speedup_cached": "the same with the prefix cache",
+    "vitb_speedup": "CLIP ViT-B/32: float32 torch + peft / fit with the cache filled and a bfloat16 base",
+    "vitb_speedup_with_fill": "the same over all epochs, the one that fills the cache included",
+    "vitb_speedup_cache_only": "the same with a float32 base on both sides, cache filled",
+    "vitb_speedup_over_bfloat16_peft": "the same against torch + peft on a bfloat16 base",
+    "rss_growth": "peak memory beyond the index: 100,000 clients / 10 clients - 1",
+}  # fmt: skip
+
+CONTENDERS = {
+    "synoptic": "Synoptic, as a run sets itself up",
+    "synoptic_plain": "Synoptic, nothing cached, one client after another, one thread",
+    "pfl": "pfl-research, one process",
+    "pfl_all_cores": "pfl-research, one process for each core",
+    "flower": "Flower simulation, one actor for each core",
+}
+
+
+def main(path: Path) -> None:
+    """Print the page."""
+    print("\n".join(page(read_json(path))))
+
+
+def page(content: Mapping[str, Any]) -> list[str]:
+    """Lines of Markdown."""
+    lines = ["# Engine benchmarks", "", "Written by `python -m benchmarks.table` from `benchmarks/results/engine.json`; "
+             "[benchmarks/README.md](../benchmarks/README.md) tells how each figure is taken.", ""]  # fmt: skip
+    lines += _figures(content)
+    if "vitb" in content["seconds"]:
+        lines += _curves(content["notes"]["vitb_speedup"])
+    if "peers" in content:
+        lines += _peers(content["peers"])
+    lines += ["", "## Where and when", "", *_environments(content["environments"].values())]
+    lines += ["", "## Not measured", "", *(f"* {line}" for line in content["not_measured"])]
+    return lines
+
+
+def _figures(content: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for key, meaning in MEANING.items():
+        if key in content:
+            raw, target = content["repeats"][key], content["targets"].get(key, "")
+            rows.append([f"`{key}`", meaning, _number(content[key]), f"{_number(min(raw))} to {_number(max(raw))}",
+                         str(len(raw)), target.replace("<", "&lt;").replace(">", "&gt;")])  # fmt: skip
+    return _table(["figure", "what", "median", "range", "repeats", "target"], rows)
+
+
+def _curves(note: Mapping[str, Any]) -> list[str]:
+    curves = note["loss_by_epoch"]
+    rows = [[str(epoch + 1), *(f"{curve[epoch]:.4f}" for curve in curves.values())] for epoch in range(note["epochs"])]
+    head = f"{note['model']}, {note['examples']} images, {note['threads']} threads"
+    return ["", "## Mean training loss of each epoch behind `vitb_speedup`", "", f"{head}.", "",
+            *_table(["epoch", *curves], rows)]  # fmt: skip
+
+
+def _peers(peers: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for name, title in CONTENDERS.items():
+        if name in peers:
+            note, raw = peers["notes"][name], peers["repeats"][name]
+            versions = [
+                f"{key} {version}" for key, version in note["versions"].items() if key in ("flwr", "ray", "pfl")
+            ]
+            rows.append([title, ", ".join(versions), note["settings"], str(note["processes"]), _number(peers[name]),
+                         f"{_number(min(raw))} to {_number(max(raw))}", str(note["first_round_seconds"])])  # fmt: skip
+    head = ["engine", "versions", "settings", "processes", "x bare loop", "range", "first round, s"]
+    return ["", "## The same job on other engines", "", f"{peers['what'][0].upper()}{peers['what'][1:]}.", "",
+            *_table(head, rows), "", *_environments([peers["environment"]])]  # fmt: skip
+
+
+def _environments(environments: Any) -> list[str]:
+    lines = []
+    for here in environments:
+        versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
+        lines.append(
+            f"* {here['date']}, `{here['command']}`, revision {str(here['revision'])[:10]}"
+            f"{' with changes in src' if here['uncommitted_changes_in_src'] else ''}: {here['processor']}, "
+            f"{here['cores']} cores, load average {here['load_average_before']} before and "
+            f"{here['load_average_after']} after; Python {here['python']}, {versions}."
+        )
+    return lines
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FULL)
