@@ -189,7 +189,7 @@ def train(parameters: Sequence[nn.Parameter], loss: Loss, rows: Tensor, lr: floa
     for batch in rows.split(batch_size):
         optimizer.zero_grad(set_to_none=True)
         value = loss(batch)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         optimizer.step()
         losses.append(value.detach())
     return float(torch.stack(losses).mean())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -80,4 +79,4 @@ def _assembled(whole: Result, record: dict[str, Any], before: Path | None) -> di
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

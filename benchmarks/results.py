@@ -90,7 +90,8 @@ def _data_of(suite: Suite) -> tuple[str, ...] | None:
 
 
 def _row(suite: Suite, method: str, seed: int) -> dict[str, Any]:
-    settings = [*suite.settings, *(_data_of(suite) or ()), f"seed={seed}", "output=runs/results", "compute.threads=1"]
+    settings = [*suite.settings, *(_data_of(suite) or ()), f"seed={seed}", "output=runs/results"]
+    settings += ["compute.threads=1"]
     if suite.recipe is None:
         recipe = load_recipe(method, settings)
     else:

@@ -34,6 +34,11 @@ MEANING = {
     "rss_growth": "peak memory beyond the index: 100,000 clients / 10 clients - 1",
 }  # fmt: skip
 
+HEAD = (
+    "Written by `python -m benchmarks.table` from `benchmarks/results/engine.json`; "
+    "[benchmarks/README.md](../benchmarks/README.md) tells how each figure is taken."
+)
+
 CONTENDERS = {
     "synoptic": "Synoptic, as a run sets itself up",
     "synoptic_plain": "Synoptic, nothing cached, one client after another, one thread",
@@ -50,8 +55,7 @@ def main(path: Path) -> None:
 
 def page(content: Mapping[str, Any]) -> list[str]:
     """Lines of Markdown."""
-    lines = ["# Engine benchmarks", "", "Written by `python -m benchmarks.table` from `benchmarks/results/engine.json`; "
-             "[benchmarks/README.md](../benchmarks/README.md) tells how each figure is taken.", ""]  # fmt: skip
+    lines = ["# Engine benchmarks", "", HEAD, ""]
     lines += _figures(content)
     if "vitb" in content["seconds"]:
         lines += _curves(content["notes"]["vitb_speedup"])

@@ -50,7 +50,7 @@ TRAIN = TrainSpec(lr=1e-3, batch_size=32)
 def digits(quick: bool, clients: int = CLIENTS) -> FederatedData:
     """Real handwritten digits, shared out evenly: 96 for each of ten clients (16 when quick)."""
     each = 16 if quick else 96
-    return build(DataSpec(source="digits", clients=clients, partition="iid", train_limit=each * clients), SEED)  # type: ignore[arg-type]
+    return build(DataSpec(source="digits", clients=clients, partition="iid", train_limit=each * clients), SEED)
 
 
 def tiny_clip() -> Path:
@@ -64,7 +64,7 @@ def write_clip(folder: Path, vision: Mapping[str, Any], text: Mapping[str, Any],
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    config = transformers.CLIPConfig.from_pretrained(tiny_clip())
+    config: Any = transformers.CLIPConfig.from_pretrained(tiny_clip())
     config.projection_dim = dim
     for part, changes in ((config.vision_config, vision), (config.text_config, text)):
         for name, value in changes.items():
@@ -198,7 +198,8 @@ def farthest(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
     mine = bare_names(ours)
     if mine.keys() != theirs.keys():
         raise ValueError(f"the two sides train different tensors: {sorted(mine.keys() ^ theirs.keys())[:4]}")
-    return max(float((mine[name] - theirs[name]).abs().max()) for name in mine)
+    # Not Python's max, which loses a NaN.
+    return float(torch.stack([(mine[name] - theirs[name]).abs().max() for name in mine]).max())
 
 
 def save(work: Workload, path: Path) -> None:

@@ -43,11 +43,12 @@ def population(clients: int) -> tuple[FederatedData, int]:
     nobody = Rows(np.zeros(0, dtype=np.int64), np.zeros(clients + 1, dtype=np.int64))
     index = ClientIndex(Rows(np.arange(clients * EACH), offsets), nobody, nobody)
     store = ArrayImages(pictures)
-    tables = [ExampleTable(name, ChosenImages(store, rows), labels[rows], digits.CLASS_NAMES)
-              for name, rows in (("train", drawn), ("test", test))]  # fmt: skip
+    train_table = ExampleTable("train", ChosenImages(store, drawn), labels[drawn], digits.CLASS_NAMES)
+    test_table = ExampleTable("test", ChosenImages(store, test), labels[test], digits.CLASS_NAMES)
     classes, none = np.arange(10), np.zeros(0, dtype=np.int64)
-    data = FederatedData(*tables, classes, none, digits.TEMPLATE, {"global": np.arange(len(test))}, index)
-    arrays = [drawn, tables[0].labels, index.train_rows.positions, offsets, nobody.offsets]
+    tests = {"global": np.arange(len(test))}
+    data = FederatedData(train_table, test_table, classes, none, digits.TEMPLATE, tests, index)
+    arrays = [drawn, train_table.labels, index.train_rows.positions, offsets, nobody.offsets]
     return data, sum(array.nbytes for array in arrays)
 
 

@@ -25,7 +25,7 @@ def measure(quick: bool) -> Result:
         here = job(model, data, LORA, cache=cache)
         load = load_average()
         threads, stack = choose(here.bench, CLIENTS, "auto", "auto")
-        times = interleaved(_options(here), repeats=2 if quick else 7)
+        times = interleaved(_options(here), repeats=1 if quick else 7)
         best = {size: _fastest(times, f"stack={size},") for size in (1, CLIENTS)}
         result.seconds[f"stack{suffix}"] = rounded(times)
         result.add(f"stack_speedup{suffix}", paired(times[best[1]], times[best[CLIENTS]]))

@@ -104,7 +104,7 @@ class _Peft:
         rank = len(start[f"{sites[0]}/A"])
         config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=sites, lora_dropout=0.0)
         self._model = peft.get_peft_model(load_clip(clip).to(dtype), config)
-        self._clip = self._model.base_model.model
+        self._clip: Any = self._model.base_model.model
         _fill(self._clip, start)
         self._pixels, self._labels, self._texts = pixels.to(dtype), labels, texts
         self._parameters: list[nn.Parameter] = [p for p in self._model.parameters() if p.requires_grad]

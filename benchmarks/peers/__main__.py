@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from benchmarks.engine import FULL, PEERS, RESULTS
 from benchmarks.measure import ROOT, Result, environment, load_average, paired, rounded
@@ -29,6 +29,11 @@ QUICK = RESULTS / "peers_quick.json"
 WARM = 3
 """First rounds left out of the medians: they start workers and fill caches, and are reported apart."""
 
+WHAT = (
+    "seconds of a round as multiples of the bare loop's round (one process, one thread), which follows every round of "
+    "every contender in the same process and must end with the same weights; one job for all: FedAvg, tiny-clip, LoRA "
+    "r=4 on q,k,v of the last two image blocks, AdamW, batch 32"
+)
 CLOSE = 1e-4
 DEADLINE = 1800
 QUIET = {
@@ -154,12 +159,8 @@ def _end(processes: list[psutil.Process]) -> None:
 
 
 def _assembled(whole: Result, record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "what": "seconds of a round as multiples of the bare loop's round (one process, one thread), which follows every "
-        "round of every contender in the same process and must end with the same weights; the same job for all: FedAvg, "
-        "tiny-clip, LoRA r=4 on q,k,v of the last two image blocks, AdamW, batch 32",
-        **whole.figures, "repeats": whole.repeats, "seconds": whole.seconds, "notes": whole.notes, "environment": record,
-    }  # fmt: skip
+    parts = {"repeats": whole.repeats, "seconds": whole.seconds, "notes": whole.notes, "environment": record}
+    return {"what": WHAT, **whole.figures, **parts}
 
 
 if __name__ == "__main__":

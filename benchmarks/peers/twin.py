@@ -56,12 +56,13 @@ class Twin:
         begun = time.perf_counter()
         ours = fedavg_round(self.parameters, self._loss, self._shared, self.job, len(self._bare))
         self._bare.append(time.perf_counter() - begun)
-        self._apart.append(max(float((ours[name] - shared[name]).abs().max()) for name in ours))
+        # Not Python's max, which loses a NaN.
+        self._apart.append(float(torch.stack([(ours[name] - shared[name]).abs().max() for name in ours]).max()))
         self._shared = {name: tensor.clone() for name, tensor in shared.items()}
 
     def write(self, path: Path, packages: list[str], notes: dict[str, Any]) -> None:
         """Raw seconds of both sides, by round."""
-        report = {"peer": self._peer, "bare": self._bare, "farthest_weight": max(self._apart),
+        report = {"peer": self._peer, "bare": self._bare, "farthest_weight": float(torch.tensor(self._apart).max()),
                   "versions": {name: _version(name) for name in packages}, **notes}  # fmt: skip
         path.write_text(json.dumps(report), encoding="utf-8")
 

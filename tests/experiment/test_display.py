@@ -153,7 +153,7 @@ def test_the_live_picture_is_gone_after_an_error() -> None:
 
 def test_a_wide_terminal_shows_what_was_before() -> None:
     console = paper(80)
-    show_result(console, Path("runs/x"), {**SUMMARY, "before": {name: 0.125 for name in METRICS}})
+    show_result(console, Path("runs/x"), {**SUMMARY, "before": dict.fromkeys(METRICS, 0.125)})
     shown = text(console).splitlines()
     assert "before" in shown[1]
     assert next(line for line in shown if "shared/base/accuracy/mean" in line).endswith("12.5 %")

@@ -15,7 +15,7 @@ import pytest
 
 from runs import small, stop_at, timeless
 from synoptic.core import SynopticError
-from synoptic.core.files import read_json
+from synoptic.core.files import read_json, write_json
 from synoptic.experiment.runner import RunResult, resume, run
 from synoptic.methods.base import registry
 
@@ -158,3 +158,17 @@ def test_what_is_no_run_folder_is_one_sentence(tmp_path: Path, what: str) -> Non
         path.write_text("")
     with pytest.raises(SynopticError, match=r"run folder.*; give the path that the run printed\."):
         resume(path)
+
+
+def test_other_weights_under_the_same_name_are_refused(tmp_path: Path) -> None:
+    path = interrupted(tmp_path, "round", 1, "fedavg")
+    known = read_json(path / "environment.json")
+    write_json(path / "environment.json", {**known, "base": "0123456789abcdef"})
+    with pytest.raises(SynopticError, match=r"'tiny-clip' was 0123456789abcdef and is now .*put the old weights"):
+        resume(path)
+
+
+def test_an_adapter_that_does_not_fit_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(SynopticError, match="rank 4000 exceeds"):
+        run(small(tmp_path, "fedavg", "adapter.vision.lora.rank=4000"))
+    assert not any(tmp_path.iterdir())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from benchmarks.bare import put, train
-from benchmarks.peers.twin import tools
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+
+from benchmarks.bare import put, train
+from benchmarks.peers.twin import tools
 
 app = ClientApp()
 

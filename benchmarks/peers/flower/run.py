@@ -13,12 +13,13 @@ from collections import OrderedDict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.peers.flower.app import app as client_app
-from benchmarks.peers.twin import Twin
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
+
+from benchmarks.peers.flower.app import app as client_app
+from benchmarks.peers.twin import Twin
 
 SETTINGS = (
     "run_simulation on Ray, one CPU for each client, one actor for each core, one thread in each; model and data built "

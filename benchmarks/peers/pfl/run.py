@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.bare import classify, embed
-from benchmarks.peers.twin import Twin
 from pfl.aggregate.simulate import SimulatedBackend
 from pfl.aggregate.weighting import WeightByDatapoints
 from pfl.algorithm.base import NNAlgorithmParams
@@ -28,6 +26,9 @@ from pfl.hyperparam import NNTrainHyperParams
 from pfl.metrics import Metrics, Weighted
 from pfl.model.pytorch import PyTorchModel
 from torch import Tensor, nn
+
+from benchmarks.bare import classify, embed
+from benchmarks.peers.twin import Twin
 
 SETTINGS = "SimulatedBackend, one resident model and one thread in each process, no evaluation of clients"
 

@@ -94,7 +94,7 @@ def existing_folder(path: Path) -> RunFolder:
     return folder
 
 
-def describe_environment(threads: int, stack: int) -> dict[str, Any]:
+def describe_environment(threads: int, stack: int, base: str) -> dict[str, Any]:
     """What may change float results or speed."""
     return {
         "python": platform.python_version(),
@@ -103,6 +103,7 @@ def describe_environment(threads: int, stack: int) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "threads": threads,
         "stack": stack,
+        "base": base,
         "packages": {name: _version(name) for name in PACKAGES},
     }
 

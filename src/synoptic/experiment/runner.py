@@ -65,6 +65,9 @@ def run(recipe: Recipe, observers: Sequence[Observer] = ()) -> RunResult:
         KeyboardInterrupt: passed on after the last finished round was saved.
     """
     data = build(recipe.data, recipe.seed)
+    if recipe.rounds:
+        # Layers, targets or a rank that the base lacks are told before there is a folder.
+        shared_dual_encoder(recipe.model, recipe.compute.base_dtype).new_adapter(recipe.what_is_adapted, recipe.seed)
     folder = new_folder(Path(recipe.output), run_name(recipe))
     write_text(folder.recipe, recipe.to_yaml())
     manifest.save(data, folder.manifest)
@@ -127,10 +130,14 @@ class Session:
     def _compute(self) -> tuple[int, int]:
         if self.folder.environment.exists():
             known = read_json(self.folder.environment)
+            ours = self.bench.model.fingerprint
+            if known["base"] != ours:
+                raise SynopticError(f"the base '{self.recipe.model}' was {known['base']} and is now {ours}",
+                                    "put the old weights back, or start the run anew")  # fmt: skip
             return int(known["threads"]), int(known["stack"])
         cohort = self.recipe.federation.cohort_size(len(self.bench.data.clients)) if self.recipe.rounds else 0
         threads, stack = choose(self.bench, cohort, self.recipe.compute.threads, self.recipe.federation.stack)
-        write_json(self.folder.environment, describe_environment(threads, stack))
+        write_json(self.folder.environment, describe_environment(threads, stack, self.bench.model.fingerprint))
         return threads, stack
 
     def _connect(self, stack: int) -> None:
@@ -243,8 +250,9 @@ class Session:
             "model": {"name": self.recipe.model, "fingerprint": self.bench.model.fingerprint},
             "environment": read_json(self.folder.environment),
         }
-        write_json(self.folder.summary, summary)
+        # The summary comes last: where it is, everything else is.
         self._tell({"type": "run_finished", "folder": str(self.folder.path), "summary": summary})
+        write_json(self.folder.summary, summary)
         return RunResult(self.folder.path, self.progress.metrics, summary)
 
     # -- small things -------------------------------------------------------------------------------------------------
