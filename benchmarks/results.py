@@ -121,9 +121,10 @@ def page(rows: list[dict[str, Any]]) -> str:
         "# Results",
         "",
         "Written by `make results` from `benchmarks/results/recipes.json`; no number is typed by hand. Accuracy in",
-        "per cent after the last round, mean over seeds ± half of a 95 % t-interval. `local` and `worst client` are of the",
-        "personal models for the method `local` and of the shared model for all others; so are the pooled columns (for",
-        "`local`, the mean over clients). Bytes are up and down for all clients and rounds. See `docs/evaluation.md`.",
+        "per cent after the last round, mean over seeds ± half of a 95 % t-interval. For the method `local` all",
+        "columns are of the clients' own models (pooled test sets: the mean over clients), for the others of the",
+        "shared one. MB are up and down, for all clients and rounds; seconds are of training and evaluation on one",
+        "thread. What the columns mean: [how we evaluate](evaluation.md).",
         "",
     ]
     for suite in SUITES:

@@ -129,3 +129,16 @@ def test_tokenizer_ends_with_its_highest_id_and_knows_any_word() -> None:
     assert all(row[0] == words.bos_token_id and row[-1] == words.eos_token_id for row in ids)
     assert words.eos_token_id not in ids[2][1:-1], "an unknown word falls into pieces"
     assert words.decode(ids[2], skip_special_tokens=True).strip() == "zyxw \u00fc?"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_pretraining_anew_gives_what_the_card_says(tmp_path: Path) -> None:
+    """The whole pre-training, about eight minutes on one core; processors differ in last digits, so scores may a little."""
+    from synoptic.models.card import scores
+    from synoptic.models.load import load_dual_encoder
+
+    anew = scores(load_dual_encoder(str(pretrain(tmp_path / "tiny-clip"))))
+    shipped = scores(load_dual_encoder("tiny-clip"))
+    for (source, split, now, _), (_, _, then, _) in zip(anew, shipped, strict=True):
+        assert now == pytest.approx(then, abs=0.05), f"{source}/{split}"

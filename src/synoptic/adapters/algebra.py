@@ -8,12 +8,17 @@ Legend: K clients, D inputs, O outputs, r rank, R = K r.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
 from synoptic.adapters.stack import adapter, names
 from synoptic.core import SynopticError
+
+Pair = tuple[Tensor, Tensor, Tensor]
+"""A ``[r, D]``, B ``[O, r]`` and the scale of one LoRA pair."""
 
 
 def normalised(weights: Tensor, clients: int) -> Tensor:
@@ -115,38 +120,35 @@ def product_mean(stack: TensorDict, weights: Tensor, rank: int | None = None) ->
     Returns:
         One adapter with the first client's scale.
     """
-    stems = set(lora_stems(stack))
-    share = normalised(weights, stack.batch_size[0])
-    result: dict[str, Tensor] = {}
-    for name in names(stack):
-        stem, _, part = name.rpartition("/")
-        if stem not in stems:
-            result[name] = _mean_tensor(name, stack[name], share)
-        elif part == "A":
-            result |= _product(stack, stem, weights, rank or stack[name].shape[1])
-    return adapter(result)
 
+    def merge(stem: str) -> Pair:
+        A_KrD, scale = stack[f"{stem}/A"], stack[f"{stem}/scale"][0]
+        A, B, _ = truncate(*stacked_factors(stack, stem, weights), rank or A_KrD.shape[1])
+        unscale = scale.double().sqrt()
+        return A / unscale, B / unscale, scale.clone()
 
-def _product(stack: TensorDict, stem: str, weights: Tensor, rank: int) -> dict[str, Tensor]:
-    dtype, scale = stack[f"{stem}/A"].dtype, stack[f"{stem}/scale"][0]
-    A, B, _ = truncate(*stacked_factors(stack, stem, weights), rank)
-    unscale = scale.double().sqrt()
-    return {f"{stem}/A": (A / unscale).to(dtype), f"{stem}/B": (B / unscale).to(dtype), f"{stem}/scale": scale.clone()}
+    return _pair_by_pair(stack, weights, merge)
 
 
 def stacking(stack: TensorDict, weights: Tensor) -> TensorDict:
     """Exact mean of products by concatenation: rank K r, scale one (FLoRA, Wang et al. 2024)."""
-    stems = set(lora_stems(stack))
+
+    def merge(stem: str) -> Pair:
+        return *stacked_factors(stack, stem, weights), torch.ones_like(stack[f"{stem}/scale"][0])
+
+    return _pair_by_pair(stack, weights, merge)
+
+
+def _pair_by_pair(stack: TensorDict, weights: Tensor, merge: Callable[[str], Pair]) -> TensorDict:
+    """One adapter: LoRA pairs as ``merge`` says, every other tensor by its mean."""
+    stems = lora_stems(stack)
     share = normalised(weights, stack.batch_size[0])
-    result: dict[str, Tensor] = {}
-    for name in names(stack):
-        stem, _, part = name.rpartition("/")
-        if stem not in stems:
-            result[name] = _mean_tensor(name, stack[name], share)
-        elif part == "A":
-            A, B = stacked_factors(stack, stem, weights)
-            dtype = stack[name].dtype
-            result |= {f"{stem}/A": A.to(dtype), f"{stem}/B": B.to(dtype), f"{stem}/scale": torch.ones((), dtype=dtype)}
+    others = [name for name in names(stack) if name.rpartition("/")[0] not in stems]
+    result = {name: _mean_tensor(name, stack[name], share) for name in others}
+    for stem in stems:
+        A, B, scale = merge(stem)
+        dtype = stack[f"{stem}/A"].dtype
+        result |= {f"{stem}/A": A.to(dtype), f"{stem}/B": B.to(dtype), f"{stem}/scale": scale}
     return adapter(result)
 
 
