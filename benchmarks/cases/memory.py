@@ -31,7 +31,7 @@ def measure(quick: bool) -> Result:
         "what": f"peak resident memory less the index's own bytes, the most of {populations} clients over {smallest} "
         f"clients, minus one; {ROUNDS} rounds of fedavg with 20 clients (all 10 of 10), each with ten examples; prefix "
         "cache on; one process for each population. The interpreter and its libraries are a part of the peak, so "
-        "rss_growth_bytes tells the growth itself",
+        "rss_growth_bytes tells the growth itself; the cache holds what was seen so far, up to its budget",
         "index": "labels, image numbers and the lists of every client's rows; the pictures are 1,012 distinct digits",
         "processes": {str(clients): runs for clients, runs in peaks.items()},
     }  # fmt: skip

@@ -33,8 +33,11 @@ from synoptic.models.dual_encoder import READY, DualEncoder
 from synoptic.models.load import load_dual_encoder
 
 LORA = AdapterSpec.model_validate({"vision": {"lora": {"rank": 4, "layers": 2}}})
-TRAIN = TrainSpec(lr=1e-3, batch_size=32)
+TRAIN = TrainSpec(lr=5e-3, batch_size=32)
 CLASSES = np.arange(10)
+CLOSE = 1e-3
+"""How far the two sides' float32 losses may be apart in any epoch."""
+
 SMALL: dict[str, Any] = {"vision": {"num_hidden_layers": 4, "image_size": 64, "patch_size": 32}, "text": {}, "dim": 64}
 Epoch = Callable[[], float]
 
@@ -50,7 +53,14 @@ def measure(quick: bool) -> Result:
         contenders = {name: _recorded(epoch, losses.setdefault(name, [])) for name, epoch in sides.items()}
         times = interleaved(contenders, repeats=epochs, warmup=0)
     torch.set_num_threads(1)
+    _check(losses["peft, float32"], losses["synoptic, cache, float32"])
     return _result(times, losses, len(table), quick)
+
+
+def _check(theirs: list[float], ours: list[float]) -> None:
+    apart = max(abs(a - b) for a, b in zip(theirs, ours, strict=True))
+    if not apart < CLOSE:
+        raise RuntimeError(f"the float32 losses of the two sides are {apart:.2g} apart; the bound is {CLOSE:g}")
 
 
 def _result(times: dict[str, list[float]], losses: dict[str, list[float]], examples: int, quick: bool) -> Result:

@@ -134,7 +134,7 @@ def test_tokenizer_ends_with_its_highest_id_and_knows_any_word() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_pretraining_anew_gives_what_the_card_says(tmp_path: Path) -> None:
-    """The whole pre-training, about eight minutes on one core; processors differ in last digits, so scores may a little."""
+    """The whole pre-training, about eight minutes on a core; processors differ in the last digits, scores a little."""
     from synoptic.models.card import scores
     from synoptic.models.load import load_dual_encoder
 
