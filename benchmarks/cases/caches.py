@@ -48,7 +48,7 @@ def measure(quick: bool) -> Result:
 
 def _large() -> Result:
     """The feature cache again, on the size of model that people use; fewer images, for the bare loop takes seconds."""
-    result, data = Result(), evenly(large_digits(64, 224), 2)
+    result, data = Result(), evenly(large_digits(32, 224), 2)
     with TemporaryDirectory(prefix="synoptic-bench-") as folder:
         clip = vit_b_32(Path(folder))
         model = load_dual_encoder(str(clip))
