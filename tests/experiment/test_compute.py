@@ -36,9 +36,18 @@ def test_more_threads_are_tried_only_on_an_idle_machine(monkeypatch: pytest.Monk
     monkeypatch.setattr(compute, "_step_seconds", lambda on, stack: 1.0 / torch.get_num_threads())
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     for load, threads in ((0.0, 2), (1.5, 1)):
-        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, load, load))
+        monkeypatch.setattr(compute, "busy_cores", lambda load=load: load)
         assert choose(bench(digits()), 4, "auto", 2) == (threads, 2)
     assert torch.get_num_threads() == 1, "the caller's thread count is restored"
+
+
+def test_busy_cores_are_what_others_use_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([1000, 1000 + int(1.5 * compute.LOOK * os.sysconf("SC_CLK_TCK"))])
+    monkeypatch.setattr(compute, "_jiffies", lambda: next(ticks))
+    assert compute.busy_cores() == pytest.approx(1.5, abs=0.1)
+    monkeypatch.setattr(compute, "_jiffies", lambda: None)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.75, 0.0, 0.0))
+    assert compute.busy_cores() == 0.75
 
 
 def test_measuring_takes_real_steps_and_leaves_no_trace() -> None:

@@ -163,3 +163,21 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(SynopticError, match="filled the disk"):
         cache.fetch(np.arange(3))
+
+
+@given(st.lists(st.integers(1, 3 * BLOCK), min_size=1, max_size=6))
+def test_no_block_reaches_across_clients(sizes: list[int]) -> None:
+    starts = np.cumsum([0, *sizes])[:-1]
+    asked: list[list[int]] = []
+
+    def compute(positions: NDArray[np.int64]) -> Tensor:
+        asked.append(positions.tolist())
+        return torch.from_numpy(positions).float()[:, None]
+
+    total = sum(sizes)
+    cache = PrefixCache("k", compute, np.arange(total), Budget(2**20), starts)
+    positions = numpy_generator(0, "order").permutation(total)
+    assert torch.equal(cache.fetch(positions)[:, 0], torch.from_numpy(positions).float())
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    assert all(len(block) <= BLOCK and len(set(owner[block])) == 1 for block in asked)
+    assert sorted(row for block in asked for row in block) == list(range(total))

@@ -10,7 +10,7 @@ Legend: K clients, N = K * B rows, T tokens, D inputs, O outputs, r rank.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,8 @@ def low_rank(x: Tensor, factors: Factors) -> Tensor:
         raise SynopticError(f"{x.shape[0]} rows cannot be shared by a stack of {clients} clients",
                             "give every client the same number of rows")  # fmt: skip
     rows = x.reshape(clients, -1, x.shape[-1])
-    with torch.autocast(x.device.type, enabled=False):
+    half = torch.is_autocast_enabled(x.device.type)
+    with torch.autocast(x.device.type, enabled=False) if half else nullcontext():
         down = torch.bmm(rows.float(), factors.A_KrD.mT)
         up = torch.bmm(down, (factors.B_KOr * factors.scale_K[:, None, None]).mT)
     return up.view(*x.shape[:-1], -1)

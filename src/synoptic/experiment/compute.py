@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,9 @@ from synoptic.learning.fit import fit
 STACKS = (1, 5, 10, 20)
 PATIENCE = 4.0
 """Seconds that measuring may take."""
+
+LOOK = 0.2
+"""Seconds of looking whether other processes are at work."""
 
 MARGIN = 0.93
 """A larger stack or more threads must beat the smaller choice by this factor, or noise would decide."""
@@ -52,8 +56,27 @@ def choose(bench: Bench, cohort: int, threads: int | Literal["auto"], stack: int
 def _thread_options() -> list[int]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # On a machine that is busy already, more threads than idle cores wait for each other (2-60 times slower).
-    idle = cores - os.getloadavg()[0]
-    return [1, cores] if cores > 1 and idle > cores - 0.7 else [1]
+    return [1, cores] if cores > 1 and busy_cores() < 0.5 else [1]
+
+
+def busy_cores() -> float:
+    """Cores that others use right now. The load average would count what this process did a moment ago."""
+    before = _jiffies()
+    if before is None:
+        return os.getloadavg()[0]
+    time.sleep(LOOK)
+    after = _jiffies()
+    return 0.0 if after is None else (after - before) / os.sysconf("SC_CLK_TCK") / LOOK
+
+
+def _jiffies() -> int | None:
+    """Clock ticks that all cores have spent at work, from Linux's /proc/stat; None elsewhere."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except OSError:
+        return None
+    user, nice, system, _idle, _wait, interrupts, soft = (int(field) for field in fields[1:8])
+    return user + nice + system + interrupts + soft
 
 
 def _fastest(bench: Bench, options: list[tuple[int, int]]) -> tuple[int, int]:

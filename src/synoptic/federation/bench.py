@@ -51,11 +51,12 @@ def make_bench(
     """
     clients = data.clients
     order = np.concatenate([clients.train_rows.positions, clients.val_rows.positions])
+    starts = np.concatenate([clients.train_rows.offsets, len(clients.train_rows.positions) + clients.val_rows.offsets])
     return Bench(
         model=model,
         data=data,
         classifier=Classifier(model, data.prompts()),
-        train_rows=ImageRows(model, data.train, order, cache),
+        train_rows=ImageRows(model, data.train, order, cache, starts),
         test_rows=ImageRows(model, data.test, np.arange(len(data.test)), cache),
         adapter=adapter,
         train=train,

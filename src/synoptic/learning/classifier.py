@@ -22,6 +22,9 @@ from synoptic.models.towers import Tokens
 
 Tensors = Mapping[str, Tensor]
 
+PIXELS = 2**31
+"""Bytes of preprocessed pixels in memory when prefixes are not cached; more go to a temporary file."""
+
 
 class ImageRows:
     """Frozen prefixes of one table's images, cached or computed anew at each call.
@@ -31,16 +34,19 @@ class ImageRows:
         table: whose images.
         order: positions that will be asked for, neighbours together.
         budget: memory for the cache; None computes anew each time (the images are still preprocessed once).
+        starts: places in ``order`` where a new client begins.
     """
 
     def __init__(
-        self, model: DualEncoder, table: ExampleTable, order: NDArray[np.int64], budget: Budget | None
-    ) -> None:
+        self, model: DualEncoder, table: ExampleTable, order: NDArray[np.int64], budget: Budget | None,
+        starts: NDArray[np.int64] | None = None,
+    ) -> None:  # fmt: skip
         self._model = model
         self._table = table
         self._order = order
         self._budget = budget
-        self._pixel_budget = budget or Budget(2**62)
+        self._starts = starts
+        self._pixel_budget = budget or Budget(PIXELS)
         self._caches: dict[Depth | None, PrefixCache] = {}
 
     def prefix(self, positions: NDArray[np.int64], depth: Depth) -> Tensor:
@@ -58,7 +64,7 @@ class ImageRows:
                 return pixels if depth is None else model.image_prefix(pixels, depth)
 
             what = (model.fingerprint, model.preprocess.fingerprint, str(model.half), str(depth), table.fingerprint)
-            self._caches[depth] = PrefixCache(digest(*what), compute, self._order, self._pixel_budget)
+            self._caches[depth] = PrefixCache(digest(*what), compute, self._order, self._pixel_budget, self._starts)
         return self._caches[depth]
 
 
@@ -125,11 +131,11 @@ class ClassificationLoss:
         self._classifier = classifier
         self._rows = rows
         self._classes = classes
-        place = np.full(int(max(labels.max(initial=0), classes.max(initial=0))) + 1, -1)
-        place[classes] = np.arange(len(classes))
-        self._targets = torch.from_numpy(place[labels])
+        self._labels = labels
+        self._place = np.full(int(max(labels.max(initial=0), classes.max(initial=0))) + 1, -1)
+        self._place[classes] = np.arange(len(classes))
 
     def __call__(self, worn: Tensors, batch: Batch) -> Tensor:
         """Loss ``[K, B]``."""
         logits = self._classifier.logits(worn, self._rows, batch.rows, self._classes)
-        return classification_loss(logits, self._targets[torch.from_numpy(batch.rows)])
+        return classification_loss(logits, torch.from_numpy(self._place[self._labels[batch.rows]]))

@@ -70,19 +70,22 @@ class PrefixCache:
         compute: positions ``[n]`` -> rows ``[n, ...]`` float32; called with whole blocks of ``order``.
         order: all positions that will ever be asked for, in the order that makes neighbours likely together.
         budget: shared memory budget.
+        starts: places in ``order`` where a new neighbourhood begins (a client's first example, say); no block reaches
+            across, so whoever needs one neighbourhood computes nothing of the next.
     """
 
     def __init__(
-        self, key: str, compute: Callable[[NDArray[np.int64]], Tensor], order: NDArray[np.int64], budget: Budget
-    ) -> None:
+        self, key: str, compute: Callable[[NDArray[np.int64]], Tensor], order: NDArray[np.int64], budget: Budget,
+        starts: NDArray[np.int64] | None = None,
+    ) -> None:  # fmt: skip
         self._key = key
         self._compute = compute
         self._order = order
         self._budget = budget
-        top = int(order.max(initial=-1)) + 1
-        self._place = np.full(top, -1, dtype=np.int64)
-        self._place[order] = np.arange(len(order))
-        self._filled = np.zeros(-(-len(order) // BLOCK), dtype=bool)
+        self._place = np.full(int(order.max(initial=-1)) + 1, -1, dtype=np.int32)
+        self._place[order] = np.arange(len(order), dtype=np.int32)
+        self._edges = _block_edges(len(order), starts)
+        self._filled = np.zeros(len(self._edges) - 1, dtype=bool)
         self._memory: Tensor | None = None
         self._disk: np.memmap[tuple[int, ...], np.dtype[np.float32]] | None = None
 
@@ -103,8 +106,9 @@ class PrefixCache:
             SynopticError: a position that is not in the table.
         """
         places = self._places(positions)
-        for block in np.unique(places // BLOCK):
-            if not self._filled[block]:
+        blocks = np.searchsorted(self._edges, places, side="right") - 1
+        if not self._filled[blocks].all():
+            for block in np.unique(blocks[~self._filled[blocks]]):
                 self._fill(int(block))
         assert self._memory is not None, "fetch of no positions"
         limit = len(self._memory)
@@ -125,7 +129,7 @@ class PrefixCache:
         return places
 
     def _fill(self, block: int) -> None:
-        start, stop = block * BLOCK, min((block + 1) * BLOCK, len(self._order))
+        start, stop = int(self._edges[block]), int(self._edges[block + 1])
         rows = self._compute(self._order[start:stop])
         if self._memory is None:
             self._allocate(rows[0])
@@ -147,8 +151,8 @@ class PrefixCache:
     def _allocate(self, row: Tensor) -> None:
         """Memory for as many whole blocks as the budget allows (touched only when filled), disk for the rest."""
         size = row.numel() * 4
-        blocks = min(len(self._filled), self._budget.free // (size * BLOCK))
-        limit = min(blocks * BLOCK, len(self._order))
+        fitting = np.searchsorted(self._edges, self._budget.free // size, side="right") - 1
+        limit = int(self._edges[fitting])
         self._budget.free -= limit * size
         self._memory = torch.empty(limit, *row.shape)
         if limit < len(self._order):
@@ -159,3 +163,13 @@ class PrefixCache:
                     self._disk = np.memmap(file, np.float32, "w+", shape=shape)
             except OSError as error:
                 raise SynopticError(f"the prefix cache cannot spill to its folder ({error})", CURE) from error
+
+
+def _block_edges(count: int, starts: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Where blocks begin and the last one ends: every BLOCK places, and anew at each of ``starts``."""
+    first = np.unique(np.append(starts if starts is not None else [], 0).astype(np.int64))
+    first = first[first < count]
+    length = np.diff(np.append(first, count))
+    blocks = -(-length // BLOCK)
+    inside = np.arange(blocks.sum()) - np.repeat(np.cumsum(blocks) - blocks, blocks)
+    return np.append(np.repeat(first, blocks) + inside * BLOCK, count).astype(np.int64)
