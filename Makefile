@@ -37,9 +37,11 @@ lint: $(READY)
 
 bench: $(READY)  ## the engine's figures, to benchmarks/results/engine.json; wants a quiet machine
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.table > docs/benchmarks.md
 
 bench-peers: $(READY)  ## the same workload on other engines, each in an environment of its own
 	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.table > docs/benchmarks.md
 
 results: $(READY)  ## the recipes over several seeds, to benchmarks/results/recipes.json and docs/results.md
 	$(BIN)/python -m benchmarks.results

@@ -25,6 +25,8 @@ from synoptic.experiment.runner import resume, run, run_name
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "recipes.json"
 PAGE = ROOT / "docs" / "results.md"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- written by `make results` -->\n", "<!-- end -->"
 METHODS = ("zeroshot", "local", "fedavg", "fedprox", "promptfl", "centralized")
 COLUMNS = {
     "local": "local/accuracy/mean",
@@ -78,7 +80,8 @@ def main() -> None:
     rows.sort(key=lambda row: (order.index(row["suite"]), METHODS.index(row["method"]), row["seed"]))
     write_json(RESULTS, {"revision": _revision(), "runs": rows})
     write_text(PAGE, page(rows))
-    print(f"wrote {RESULTS.relative_to(ROOT)} and {PAGE.relative_to(ROOT)}")
+    write_text(README, with_table(README.read_text(encoding="utf-8"), rows))
+    print(f"wrote {RESULTS.relative_to(ROOT)}, {PAGE.relative_to(ROOT)} and the table in {README.relative_to(ROOT)}")
 
 
 def _data_of(suite: Suite) -> tuple[str, ...] | None:
@@ -132,6 +135,14 @@ def page(rows: list[dict[str, Any]]) -> str:
         if of_suite:
             lines += [f"## {suite.title}", "", *_table(of_suite), ""]
     return "\n".join(lines)
+
+
+def with_table(readme: str, rows: list[dict[str, Any]]) -> str:
+    """The README with the digits' table between its marks."""
+    head, _, rest = readme.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    table = _table([row for row in rows if row["suite"] == "digits"])
+    return head + BEGIN + "\n".join(["", *table, ""]) + "\n" + END + tail
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
