@@ -8,8 +8,6 @@ READY := $(VENV)/.ready
 
 # Real data sets that some tests and recipes use, where they are present: a folder with fashion_mnist/, emoji_domains/.
 export SYNOPTIC_SHARED_DATA ?= $(abspath $(wildcard ../shared/data))
-# Small models: more threads than idle cores wait for each other.
-export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .PHONY: demo test test-slow lint bench bench-peers results clean
@@ -21,13 +19,13 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY)  ## tune a shared adapter over five clients on real handwriting
-	OMP_NUM_THREADS= $(BIN)/synoptic run fedavg
+	$(BIN)/synoptic run fedavg
 
 test: $(READY) lint  ## what CI runs
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q
 
 test-slow: $(READY)  ## minutes each
-	$(BIN)/pytest -q -m slow --timeout 1800
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow --timeout 1800
 
 lint: $(READY)
 	$(BIN)/ruff check .
