@@ -68,10 +68,9 @@ def _locate(name: str) -> tuple[str, bool]:
             raise SynopticError(f"the folder {path} holds no config.json", "point to a folder made by save_pretrained")
         return str(path), True
     if "/" not in name or name.startswith((".", "/", "~")):
-        raise SynopticError(
-            f"there is no embedded model or folder called '{name}'",
-            f"{nearest(name, known)}, or give a folder or a hub id such as openai/clip-vit-base-patch32",
-        )
+        hint = nearest(name, known)
+        more = "" if hint.endswith("?") else ", a folder, or a hub id such as openai/clip-vit-base-patch32"
+        raise SynopticError(f"there is no embedded model or folder called '{name}'", hint + more)
     return name, False
 
 
