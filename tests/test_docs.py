@@ -60,7 +60,12 @@ def test_local_links_lead_somewhere(page: str) -> None:
             assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}"
 
 
-def test_every_file_that_a_method_page_names_exists() -> None:
+def test_every_function_and_test_that_a_method_page_names_exists() -> None:
+    homes = {"tests": ROOT, **dict.fromkeys(("methods", "learning", "adapters", "models"), ROOT / "src" / "synoptic")}
     for page in (ROOT / "docs" / "methods").glob("*.md"):
-        for name in re.findall(r"`((?:methods|learning|adapters|models|federation)/[\w/]+\.py)", page.read_text()):
-            assert (ROOT / "src" / "synoptic" / name).exists(), f"{page.name} names {name}"
+        found = re.findall(r"`((\w+)/[\w/]+\.py)(?:: ([\w.]+))?`", page.read_text())
+        assert any(home == "tests" for _, home, _ in found), f"{page.name} names no test"
+        for path, home, name in found:
+            code = (homes[home] / path).read_text()
+            for part in filter(None, name.split(".")):
+                assert re.search(rf"\b(def|class) {part}\b", code), f"{page.name}: {path} has no {part}"
