@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tensordict import TensorDict
 
 from rooms import bench, digits, same, serve
 from synoptic.adapters.stack import expand
+from synoptic.federation import validate
 from synoptic.federation.cohort import Cohort, task
 from synoptic.federation.message import Each, Replies
+from synoptic.federation.validate import Sent, validated
 from synoptic.methods.fedavg import FedAvg
 
 BAD = 2
@@ -179,3 +183,38 @@ def test_a_round_of_fedavg_without_the_bad_client_is_the_same_bit_for_bit() -> N
         method.round(server, 0)
         results.append(server.state.hash())
     assert results[0] == results[1]
+
+
+@given(
+    flaw=st.sampled_from(["none", "nan", "far", "shape", "dtype", "names", "examples", "loss"]),
+    place=st.integers(0, 2),
+    max_norm=st.sampled_from([None, 5.0]),
+)
+def test_looking_at_the_whole_stack_tells_what_looking_at_each_client_tells(
+    flaw: str, place: int, max_norm: float | None
+) -> None:
+    start = TensorDict({"a/A": torch.zeros(2, 3), "a/B": torch.zeros(4)}, batch_size=[])
+    stack = {"a/A": torch.ones(3, 2, 3), "a/B": torch.full((3, 4), 0.5)}
+    examples, loss = torch.tensor([1.0, 2.0, 3.0]), torch.ones(3)
+    if flaw == "nan":
+        stack["a/A"][place, 0, 0] = float("nan")
+    elif flaw == "far":
+        stack["a/B"][place] = 10.0
+    elif flaw == "shape":
+        stack["a/B"] = torch.ones(3, 5)
+    elif flaw == "dtype":
+        stack["a/B"] = stack["a/B"].double()
+    elif flaw == "names":
+        stack["b"] = stack.pop("a/B")
+    elif flaw == "examples":
+        examples[place] = 0
+    elif flaw == "loss":
+        loss[place] = float("inf")
+    fields = {"adapter": TensorDict(stack, batch_size=[3]), "examples": examples, "loss": loss}
+    replies, sent = Replies([4, 7, 9], fields, []), Sent([4, 7, 9], {"adapter": start})
+    fast = validated(replies, sent, "train", 0, max_norm)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validate, "_flawless", lambda *_: False)
+        slow = validated(replies, sent, "train", 0, max_norm)
+    assert (fast.clients, fast.failures) == (slow.clients, slow.failures)
+    assert bool(fast.failures) == (flaw != "none" and (flaw != "far" or max_norm is not None))

@@ -119,6 +119,11 @@ Stacked = TensorDict | Tensor | list[Tensor]
 """A field of many clients: a stack ``[K]``, a tensor ``[K, ...]``, or one tensor of its own length for each client."""
 
 
+def stacked_bytes(field: Stacked) -> int:
+    """Payload bytes of one field of many clients."""
+    return sum(field_bytes(tensor) for tensor in field) if isinstance(field, list) else field_bytes(field)
+
+
 @dataclass(frozen=True)
 class Replies:
     """What came back, in client order: ``replies.adapter`` is a stack, ``replies.examples`` a tensor ``[K]``.

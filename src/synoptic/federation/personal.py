@@ -135,6 +135,8 @@ class Personal:
 
         Tensors of one repeated value (fresh zeros, scales) say nothing about anybody and pass.
         """
+        if not self.entries[place] and not self._shown:
+            return None
         if tensor.numel() == 0 or not bool((tensor != tensor.flatten()[0]).any()):
             return None
         if tensor.untyped_storage().data_ptr() in self._shown:

@@ -12,7 +12,7 @@ from synoptic.core import SynopticError
 from synoptic.core.seeds import numpy_generator
 from synoptic.federation.bench import Bench
 from synoptic.federation.ledger import EVALUATION, Ledger
-from synoptic.federation.message import Each, Failure, Field, Replies, field_bytes, join
+from synoptic.federation.message import Each, Failure, Field, Replies, field_bytes, join, stacked_bytes
 from synoptic.federation.spec import FederationSpec
 from synoptic.federation.state import State
 from synoptic.federation.validate import Sent, validated
@@ -98,9 +98,8 @@ class Server:
         parts = self._federation.deliver(task, clients, self.round, payload)
         self.waited += time.perf_counter() - started
         for part in parts:
-            for place in range(len(part)):
-                for name, value in part.of(place).items():
-                    self.ledger.add("up", task, name, field_bytes(value))
+            for name, replied in part.fields.items():
+                self.ledger.add("up", task, name, stacked_bytes(replied))
         sent = Sent(clients, payload)
         trusted = [validated(part, sent, task, self.round, self._spec.max_update_norm) for part in parts]
         replies = join(trusted, task, self.round)
