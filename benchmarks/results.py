@@ -4,7 +4,7 @@
 
 Each suite is a recipe (or plain overrides) times methods times seeds. Runs go to ``runs/results`` and are taken up
 again if they are there. Written: ``benchmarks/results/recipes.json`` (one row a run: suite, method, recipe hash, seed,
-metrics, bytes, seconds, final hash; the revision beside them) and ``docs/results.md``, the tables.
+metrics, bytes, seconds, final hash, and the revision it ran at) and ``docs/results.md``, the tables.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="names of suites, separated by commas")
     options = parser.parse_args()
+    revision = _revision()
     chosen = [suite for suite in SUITES if not options.only or suite.name in options.only.split(",")]
     old = read_json(RESULTS)["runs"] if RESULTS.exists() else []
     names = {suite.name for suite in chosen if _data_of(suite) is not None}
@@ -75,10 +76,10 @@ def main() -> None:
         if suite.name not in names:
             print(f"{suite.name}: skipped, SYNOPTIC_SHARED_DATA has no {suite.needs}")
             continue
-        rows += [_row(suite, method, seed) for method in METHODS for seed in range(options.seeds)]
+        rows += [_row(suite, method, seed, revision) for method in METHODS for seed in range(options.seeds)]
     order = [suite.name for suite in SUITES]
     rows.sort(key=lambda row: (order.index(row["suite"]), METHODS.index(row["method"]), row["seed"]))
-    write_json(RESULTS, {"revision": _revision(), "runs": rows})
+    write_json(RESULTS, {"runs": rows})
     write_text(PAGE, page(rows))
     write_text(README, with_table(README.read_text(encoding="utf-8"), rows))
     print(f"wrote {RESULTS.relative_to(ROOT)}, {PAGE.relative_to(ROOT)} and the table in {README.relative_to(ROOT)}")
@@ -92,7 +93,7 @@ def _data_of(suite: Suite) -> tuple[str, ...] | None:
     return (f"data.path={folder}",) if folder.is_dir() else None
 
 
-def _row(suite: Suite, method: str, seed: int) -> dict[str, Any]:
+def _row(suite: Suite, method: str, seed: int, revision: str) -> dict[str, Any]:
     settings = [*suite.settings, *(_data_of(suite) or ()), f"seed={seed}", "output=runs/results"]
     settings += ["compute.threads=1"]
     if suite.recipe is None:
@@ -101,10 +102,14 @@ def _row(suite: Suite, method: str, seed: int) -> dict[str, Any]:
         recipe = load_recipe(ROOT / suite.recipe, [*settings, f"method={method}", *_of_method(method)])
     folder = Path(recipe.output) / run_name(recipe)
     result = resume(folder) if folder.exists() else run(recipe)
+    # What this process was made of when it began; a run that is taken up again keeps its own.
+    mark = result.folder / "revision.txt"
+    if not mark.exists():
+        write_text(mark, revision)
     summary = result.summary
     print(f"{suite.name} {method} seed {seed}: {summary['seconds']['total']:.1f} s", flush=True)
     kept = ("method", "recipe_hash", "seed", "rounds", "final_hash", "metrics", "bytes", "seconds", "environment")
-    return {"suite": suite.name, **{key: summary[key] for key in kept}}
+    return {"suite": suite.name, "revision": mark.read_text(), **{key: summary[key] for key in kept}}
 
 
 def _of_method(method: str) -> tuple[str, ...]:
@@ -113,7 +118,7 @@ def _of_method(method: str) -> tuple[str, ...]:
 
 
 def _revision() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
+    command = ["git", "describe", "--always", "--dirty"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return answer.stdout.strip()
 
