@@ -40,7 +40,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Suite:
-    """One setting: its name, what is laid over a method or recipe file, which real data it needs, what to know of it."""
+    """One setting: its name, what is laid over a method or recipe file, which real data it needs, a remark."""
 
     name: str
     title: str
