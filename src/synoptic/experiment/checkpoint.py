@@ -23,6 +23,7 @@ class Progress:
         round: rounds that are done.
         ledger: bytes so far.
         seconds: spent so far, by activity.
+        work: optimiser steps and training examples so far, of clients and of the server.
         before: metrics of the untouched start.
         metrics, clients: of the last evaluation.
         events_size: bytes of the event log that belong to the rounds done.
@@ -33,6 +34,7 @@ class Progress:
     round: int = 0
     ledger: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
     before: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     clients: dict[str, dict[str, float]] = field(default_factory=dict)

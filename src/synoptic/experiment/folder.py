@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from synoptic.core import SynopticError
+from filelock import FileLock, Timeout
+
+from synoptic.core.errors import SynopticError
 
 PACKAGES = ("synoptic", "torch", "tensordict", "transformers", "peft", "numpy")
 
@@ -56,6 +60,11 @@ class RunFolder:
         return self.path / "environment.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that writes the run; the file itself stays."""
+        return self.path / ".lock"
+
+    @property
     def summary(self) -> Path:
         """The result, for people and programs."""
         return self.path / "summary.json"
@@ -92,6 +101,35 @@ def existing_folder(path: Path) -> RunFolder:
     if not folder.recipe.exists():
         raise SynopticError(f"{path} is no run folder: it has no recipe.yaml", "give the path that the run printed")
     return folder
+
+
+@contextmanager
+def writing(folder: RunFolder) -> Iterator[None]:
+    """Keep other processes from writing the same run.
+
+    Raises:
+        SynopticError: another process does.
+    """
+    try:
+        with FileLock(folder.lock, blocking=False):
+            yield
+    except Timeout as error:
+        raise SynopticError(f"the run {folder.path} is being written by another process",
+                            f"follow it with: synoptic watch {folder.path}") from error  # fmt: skip
+
+
+def being_written(folder: RunFolder) -> bool:
+    """Whether a process holds the run right now."""
+    if not folder.lock.exists():
+        return False
+    try:
+        with FileLock(folder.lock, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        # A folder that only others may write: nobody can be asked.
+        return False
 
 
 def describe_environment(threads: int, stack: int, base: str) -> dict[str, Any]:

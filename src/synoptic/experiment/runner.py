@@ -29,7 +29,7 @@ from synoptic.experiment.compute import choose
 from synoptic.experiment.deliver import export_adapters
 from synoptic.experiment.evaluate import evaluate
 from synoptic.experiment.events import Event, EventLog
-from synoptic.experiment.folder import RunFolder, describe_environment, existing_folder, new_folder
+from synoptic.experiment.folder import RunFolder, describe_environment, existing_folder, new_folder, writing
 from synoptic.experiment.recipe import Recipe, read_recipe
 from synoptic.federation.bench import make_bench
 from synoptic.federation.local import LocalFederation
@@ -69,9 +69,10 @@ def run(recipe: Recipe, observers: Sequence[Observer] = ()) -> RunResult:
         # Layers, targets or a rank that the base lacks are told before there is a folder.
         shared_dual_encoder(recipe.model, recipe.compute.base_dtype).new_adapter(recipe.what_is_adapted, recipe.seed)
     folder = new_folder(Path(recipe.output), run_name(recipe))
-    write_text(folder.recipe, recipe.to_yaml())
-    manifest.save(data, folder.manifest)
-    return Session(recipe, data, folder, observers).go()
+    with writing(folder):
+        write_text(folder.recipe, recipe.to_yaml())
+        manifest.save(data, folder.manifest)
+        return Session(recipe, data, folder, observers).go()
 
 
 def resume(path: Path, observers: Sequence[Observer] = ()) -> RunResult:
@@ -81,7 +82,8 @@ def resume(path: Path, observers: Sequence[Observer] = ()) -> RunResult:
     if folder.summary.exists():
         summary = read_json(folder.summary)
         return RunResult(folder.path, summary["metrics"], summary)
-    return Session(recipe, manifest.load(folder.manifest, recipe.data), folder, observers).go()
+    with writing(folder):
+        return Session(recipe, manifest.load(folder.manifest, recipe.data), folder, observers).go()
 
 
 def run_name(recipe: Recipe) -> str:
@@ -156,6 +158,7 @@ class Session:
             state, self.progress, damaged = newest_checkpoint(self.folder.checkpoints)
             self.server.state.load(state)
             self.server.ledger.load(self.progress.ledger)
+            self.server.work.update(self.progress.work)
             self.store.versions = dict(self.progress.personal)
         self.log = EventLog(self.folder.events, self.progress.events_size)
         data = self.measured.data
@@ -226,6 +229,7 @@ class Session:
 
     def _save(self) -> None:
         self.progress.ledger = self.server.ledger.dump()
+        self.progress.work = dict(self.server.work)
         self.progress.events_size = self.log.size
         self.progress.personal = dict(self.store.versions)
         save_checkpoint(self.folder.checkpoints, self.server.state.dump(), self.progress, self.recipe.keep)
@@ -247,6 +251,7 @@ class Session:
             "clients": self.progress.clients,
             "bytes": self.server.ledger.summary(),
             "seconds": {"total": sum(seconds.values()), **seconds},
+            "work": dict(self.server.work),
             "model": {"name": self.recipe.model, "fingerprint": self.bench.model.fingerprint},
             "environment": read_json(self.folder.environment),
         }

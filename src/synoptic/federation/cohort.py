@@ -19,7 +19,7 @@ from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
 from synoptic.federation.bench import Bench
-from synoptic.federation.message import Replies, Stacked
+from synoptic.federation.message import Replies, Stacked, Work, add_work
 from synoptic.federation.personal import Personal
 from synoptic.learning.batches import plan
 from synoptic.learning.fit import Fitted, Loss, Penalty, fit
@@ -52,6 +52,7 @@ class Cohort:
         self.model = bench.model
         self.personal = personal
         self.round = round_
+        self.work: Work = {}
         self._scope = tuple(scope)
 
     def __len__(self) -> int:
@@ -96,7 +97,10 @@ class Cohort:
             for client, positions in zip(self.clients, self.positions, strict=True)
         ]
         rate = bench.train.rate(self.round, bench.rounds)
-        return fit(stack, plans, loss or self.classification, bench.train, rate, trainable, penalty)
+        fitted = fit(stack, plans, loss or self.classification, bench.train, rate, trainable, penalty)
+        seen = sum(len(rows) for steps in plans for rows in steps)
+        add_work(self.work, {"steps": float(fitted.steps.sum()), "examples": float(seen)})
+        return fitted
 
     def reply(self, **fields: Stacked) -> Replies:
         """What goes back to the server, one row for each client.
@@ -110,7 +114,7 @@ class Cohort:
                                     "give one row for each client of the cohort")  # fmt: skip
             for place in range(len(self)):
                 self._refuse_personal(name, field, place)
-        return Replies(self.clients, {name: _detached(field) for name, field in fields.items()}, [])
+        return Replies(self.clients, {name: _detached(field) for name, field in fields.items()}, [], self.work)
 
     def _refuse_personal(self, name: str, field: Stacked, place: int) -> None:
         if isinstance(field, TensorDict):

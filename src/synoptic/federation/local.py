@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from synoptic.core import SynopticError
@@ -91,7 +92,8 @@ class LocalFederation:
         received = {name: _received(value, self._wire) for name, value in payload.items()}
         replies: Replies = function(cohort, **received)
         if self._wire:
-            replies = collate(clients, [decode(encode(replies.of(place))) for place in range(len(clients))])
+            sent = [decode(encode(replies.of(place))) for place in range(len(clients))]
+            replies = replace(collate(clients, sent), work=replies.work)
         cohort.personal.commit()
         return replies
 

@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as made_by
 from typing import Any
 
 import torch
@@ -124,16 +125,28 @@ def stacked_bytes(field: Stacked) -> int:
     return sum(field_bytes(tensor) for tensor in field) if isinstance(field, list) else field_bytes(field)
 
 
+Work = dict[str, float]
+"""``steps`` (optimiser steps) and ``examples`` (training examples that went through them)."""
+
+
+def add_work(total: Work, more: Mapping[str, float]) -> None:
+    """Count ``more`` into ``total``."""
+    for name, count in more.items():
+        total[name] = total.get(name, 0.0) + count
+
+
 @dataclass(frozen=True)
 class Replies:
     """What came back, in client order: ``replies.adapter`` is a stack, ``replies.examples`` a tensor ``[K]``.
 
-    ``failures`` stand beside the results: who is missing and why.
+    ``failures`` stand beside the results: who is missing and why. ``work`` is what local training took, all clients
+    together; it is measured by the cohort, not by the method, and travels beside the fields.
     """
 
     clients: list[int]
     fields: dict[str, Stacked]
     failures: list[Failure]
+    work: Work = made_by(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__.get("fields", {})
@@ -155,7 +168,7 @@ class Replies:
             name: [field[place] for place in places] if isinstance(field, list) else field[index]
             for name, field in self.fields.items()
         }
-        return Replies([self.clients[place] for place in places], fields, [*self.failures, *failures])
+        return Replies([self.clients[place] for place in places], fields, [*self.failures, *failures], self.work)
 
 
 def join(parts: Sequence[Replies], task: str, round_: int) -> Replies:
@@ -174,10 +187,13 @@ def join(parts: Sequence[Replies], task: str, round_: int) -> Replies:
                      for part in filled if _structure(part) != usual for client in part.clients]  # fmt: skip
         filled = [part for part in filled if _structure(part) == usual]
     failures.sort(key=lambda failure: failure.client)
+    work: Work = {}
+    for part in parts:
+        add_work(work, part.work)
     if not filled:
-        return Replies([], {}, failures)
+        return Replies([], {}, failures, work)
     fields = {name: _cat([part.fields[name] for part in filled]) for name in filled[0].fields}
-    whole = Replies([client for part in filled for client in part.clients], fields, failures)
+    whole = Replies([client for part in filled for client in part.clients], fields, failures, work)
     order = sorted(range(len(whole.clients)), key=whole.clients.__getitem__)
     return whole.keep(order) if order != list(range(len(order))) else whole
 

@@ -12,7 +12,17 @@ from synoptic.core import SynopticError
 from synoptic.core.seeds import numpy_generator
 from synoptic.federation.bench import Bench
 from synoptic.federation.ledger import EVALUATION, Ledger
-from synoptic.federation.message import Each, Failure, Field, Replies, field_bytes, join, stacked_bytes
+from synoptic.federation.message import (
+    Each,
+    Failure,
+    Field,
+    Replies,
+    Work,
+    add_work,
+    field_bytes,
+    join,
+    stacked_bytes,
+)
 from synoptic.federation.spec import FederationSpec
 from synoptic.federation.state import State
 from synoptic.federation.validate import Sent, validated
@@ -44,6 +54,8 @@ class Server:
         failures: clients whose replies were missing or refused in this round.
         log: numbers that the method wants in the round's event.
         waited: seconds spent waiting for clients.
+        work: what training took: ``steps`` and ``examples`` of all clients; a method that trains on the server adds
+            ``server_steps`` and ``server_examples``.
     """
 
     def __init__(self, bench: Bench, federation: Federation, spec: FederationSpec) -> None:
@@ -55,6 +67,7 @@ class Server:
         self.failures: list[Failure] = []
         self.log: dict[str, float] = {}
         self.waited = 0.0
+        self.work: Work = {}
         self._federation = federation
         self._spec = spec
 
@@ -98,6 +111,7 @@ class Server:
         parts = self._federation.deliver(task, clients, self.round, payload)
         self.waited += time.perf_counter() - started
         for part in parts:
+            add_work(self.work, part.work)
             for name, replied in part.fields.items():
                 self.ledger.add("up", task, name, stacked_bytes(replied))
         sent = Sent(clients, payload)

@@ -1,0 +1,36 @@
+"""What is installed (`synoptic methods`), and making an embedded model anew (`synoptic pretrain`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synoptic.cli.app import Debug, app
+
+
+@app.command("methods")
+def methods_command(debug: Debug = False) -> None:
+    """List methods and settings."""
+    from synoptic.experiment.catalogue import methods_table
+    from synoptic.experiment.display import output, show_methods
+
+    show_methods(output(), methods_table())
+
+
+@app.command("pretrain")
+def pretrain_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", hidden=True)],
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to write; default ./NAME.")] = None,
+    seed: Annotated[int, typer.Option(show_default=False, help="Of weights and pictures; default 0.")] = 0,
+    steps: Annotated[int | None, typer.Option(help="Training steps; default as shipped.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Train an embedded model anew.
+
+    NAME is tiny-clip; it is trained from nothing, as the shipped one was.
+    """
+    from synoptic.experiment.display.training import pretrain_embedded
+
+    pretrain_embedded(name, out or Path(name), seed, steps)

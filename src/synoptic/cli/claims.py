@@ -1,0 +1,1 @@
+"""`synoptic claims`: statements that a command can check."""

@@ -1,0 +1,1 @@
+"""`synoptic compare`: methods side by side over seeds."""

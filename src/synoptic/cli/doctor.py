@@ -1,0 +1,1 @@
+"""`synoptic doctor`: what this machine has, and what is missing."""

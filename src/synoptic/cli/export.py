@@ -1,0 +1,1 @@
+"""`synoptic export` and `synoptic predict`: adapters for use elsewhere."""

@@ -1,0 +1,1 @@
+"""`synoptic report`: runs as one HTML page."""

@@ -1,0 +1,1 @@
+"""`synoptic watch`: follow a run of another process."""

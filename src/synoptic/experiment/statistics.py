@@ -1,0 +1,98 @@
+"""Means over seeds, and how sure one may be of them.
+
+Runs of one seed share the split, the initial weights and the batches, whatever the method; differences are therefore
+taken seed by seed. Legend: S seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+LEAST = 4
+"""Seeds below which no bootstrap interval is worth the name: of three values even their range covers too rarely."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its 95 % interval; one seed has none (both ends are NaN)."""
+
+    mean: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Paired differences over the seeds that both have: mean, 95 % interval, and who was better how often."""
+
+    estimate: Estimate
+    wins: int
+    ties: int
+    losses: int
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and Student's t interval of S independent values."""
+    from scipy import stats
+
+    array = np.asarray(values, dtype=float)
+    mean = float(array.mean())
+    if len(array) < 2:
+        return Estimate(mean, float("nan"), float("nan"), tuple(values))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
+    return Estimate(mean, mean - half, mean + half, tuple(values))
+
+
+def difference(values: Sequence[float], baseline: Sequence[float], higher_is_better: bool = True) -> Difference:
+    """``values - baseline``, seed by seed (both in the same order of seeds)."""
+    apart = np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float)
+    better = apart if higher_is_better else -apart
+    return Difference(
+        estimate([float(value) for value in apart]),
+        int((better > 0).sum()),
+        int((better == 0).sum()),
+        int((better < 0).sum()),
+    )
+
+
+def bootstrap(samples: Sequence[Sequence[float]], statistic: Callable[..., Floats]) -> tuple[float, float]:
+    """A 95 % interval of a statistic of several measurements taken on the same S seeds.
+
+    Seeds are drawn with replacement, the same for all measurements. Percentile intervals of few values are too short;
+    their level is widened so that for normal data the interval is Student's (Hesterberg 2015, "expanded percentile").
+
+    Args:
+        samples: one row of S values for each measurement.
+        statistic: takes these rows (arrays ``[..., S]``) and the keyword ``axis``; returns ``[...]``.
+
+    Returns:
+        Low and high end; NaN with fewer than two seeds. What does not vary has an interval of no width.
+    """
+    from scipy import stats
+
+    seeds = len(samples[0])
+    rows = [np.asarray(row, dtype=float) for row in samples]
+    if seeds < 2:
+        return float("nan"), float("nan")
+    if all(np.ptp(row) == 0 for row in rows):
+        value = float(statistic(*rows, axis=-1))
+        return value, value
+    tail = stats.norm.cdf(-np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.5 + CONFIDENCE / 2, seeds - 1))
+    result = stats.bootstrap(rows, statistic, paired=True, vectorized=True, n_resamples=RESAMPLES, axis=-1,
+                             confidence_level=1 - 2 * tail, method="percentile",
+                             rng=np.random.default_rng(0))  # fmt: skip
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)

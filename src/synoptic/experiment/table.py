@@ -1,0 +1,197 @@
+"""The table of a comparison: one row for each method and model, one column for each measure, numbers not yet text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from synoptic.core.errors import SynopticError, nearest
+from synoptic.experiment.groups import BUDGET, Group, differences, same_problem
+from synoptic.experiment.statistics import Difference, Estimate, difference, estimate
+
+MODELS = ("shared", "personal")
+SAME_WORK = 0.02
+"""Local steps that differ by more than this share are pointed out."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure.
+
+    Attributes:
+        name: the heading.
+        measure: the metric's name behind its model (``base/accuracy/mean``), or a whole name (``bytes/total``).
+        kind: ``share`` (shown in per cent), ``bytes``, ``seconds`` or ``number``.
+        about: its definition.
+        higher_is_better: whether more is better.
+        of_model: whether each model (shared, personal) has its own.
+    """
+
+    name: str
+    measure: str
+    kind: str
+    about: str
+    higher_is_better: bool = True
+    of_model: bool = True
+
+    def full(self, model: str) -> str:
+        """The measure's whole name."""
+        return f"{model}/{self.measure}" if self.of_model else self.measure
+
+
+def _accuracy(name: str, split: str, average: str, about: str) -> Column:
+    return Column(name, f"{split}/accuracy/{average}", "share", about)
+
+
+COLUMNS = (
+    _accuracy("local", "local", "mean", "accuracy on a client's own test data, mean over clients"),
+    _accuracy("worst client", "local", "worst", "accuracy on own test data of the client with the lowest"),
+    _accuracy("base", "base", "mean", "accuracy on all test examples of classes seen in training"),
+    _accuracy("novel", "novel", "mean", "accuracy on test examples of classes that nobody trained on"),
+    _accuracy("HM", "hm", "mean", "harmonic mean of base and novel"),
+    _accuracy("global", "global", "mean", "accuracy on all test examples, among the names of all classes"),
+    Column("bytes", "bytes/total", "bytes", "payload up and down, all clients and rounds, evaluation left out",
+           higher_is_better=False, of_model=False),
+    Column("local steps", "work/steps", "number", "optimiser steps of all clients together; server steps not counted",
+           higher_is_better=False, of_model=False),
+    Column("seconds", "seconds/total", "seconds", "training, evaluation and communication on this machine",
+           higher_is_better=False, of_model=False),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's model: what it reached, and its paired difference to the baseline; absent means not applicable."""
+
+    label: str
+    model: str
+    seeds: tuple[int, ...]
+    cells: Mapping[str, Estimate]
+    against: Mapping[str, Difference] = field(default_factory=dict)
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under one condition. ``notes`` say whatever a reader must know to compare them."""
+
+    condition: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    baseline: str
+    notes: tuple[str, ...]
+
+
+def tabulate(groups: Sequence[Group], baseline: str | None = None, metrics: Sequence[str] = ()) -> Table:
+    """The table of groups that solved one problem.
+
+    Args:
+        groups: of finished runs.
+        baseline: label of the group that others are compared with; the first when left out.
+        metrics: further columns by metric name, such as ``shared/domain/pastel/accuracy/mean`` or
+            ``domain/pastel/accuracy/mean`` for both models.
+
+    Raises:
+        SynopticError: no such baseline, or a metric that no run has.
+    """
+    labels = [group.label for group in groups]
+    baseline = baseline if baseline is not None else labels[0]
+    if baseline not in labels:
+        raise SynopticError(f"the baseline '{baseline}' is not among the compared", nearest(baseline, labels))
+    against = groups[labels.index(baseline)]
+    measured = [[run.measures() for run in group.runs] for group in groups]
+    known = {name for runs in measured for measures in runs for name in measures}
+    columns = (*COLUMNS[:-3], *(_extra(name, known) for name in metrics), *COLUMNS[-3:])
+    columns = tuple(column for column in columns if any(column.full(model) in known for model in MODELS))
+    rows: list[Row] = []
+    for place, one in enumerate(groups):
+        for model in _models(measured[place]):
+            cells = {
+                column.name: estimate([measures[column.full(model)] for measures in measured[place]])
+                for column in columns
+                if all(column.full(model) in measures for measures in measured[place])
+            }
+            paired = {} if one is against or not same_problem(one, against) else _paired(one, against, model, columns)
+            rows.append(Row(one.label, model, one.seeds, cells, paired, one is against))
+    return Table(groups[0].condition, columns, tuple(rows), baseline, tuple(_notes(groups, against)))
+
+
+def _models(measured: Sequence[Mapping[str, float]]) -> list[str]:
+    found = [model for model in MODELS if any(name.startswith(f"{model}/") for name in measured[0])]
+    return found or [MODELS[0]]
+
+
+def _paired(one: Group, against: Group, model: str, columns: Sequence[Column]) -> dict[str, Difference]:
+    mine = {run.seed: run.measures() for run in one.runs}
+    theirs = {run.seed: run.measures() for run in against.runs}
+    seeds = [seed for seed in mine if seed in theirs]
+    other = model if any(name.startswith(f"{model}/") for name in next(iter(theirs.values()))) else _other(model)
+    result = {}
+    for column in columns:
+        pairs = [(mine[seed].get(column.full(model)), theirs[seed].get(column.full(other))) for seed in seeds]
+        both = [(a, b) for a, b in pairs if a is not None and b is not None]
+        if both and len(both) == len(seeds):
+            result[column.name] = difference([a for a, _ in both], [b for _, b in both], column.higher_is_better)
+    return result
+
+
+def _other(model: str) -> str:
+    return MODELS[1 - MODELS.index(model)]
+
+
+def _extra(name: str, known: set[str]) -> Column:
+    kind = "share" if "/accuracy" in name else "bytes" if name.startswith("bytes/") else "number"
+    higher = not ("loss" in name or name.startswith(("bytes/", "seconds/", "work/")))
+    if name in known:
+        return Column(name, name, kind, f"the metric {name}", higher, of_model=False)
+    if any(f"{model}/{name}" in known for model in MODELS):
+        return Column(name, name, kind, f"the metric {name} of each model", higher)
+    raise SynopticError(f"no run has a metric '{name}'", nearest(name, known))
+
+
+def _notes(groups: Sequence[Group], against: Group) -> list[str]:
+    notes = []
+    if len({one.seeds for one in groups}) > 1:
+        each = "; ".join(f"{one.label}: {', '.join(map(str, one.seeds))}" for one in groups)
+        notes.append(f"Not all have the same seeds ({each}); differences use the seeds that both have.")
+    apart = differences(groups)
+    for name, values in apart.items():
+        if not name.startswith("compute."):
+            each = ", ".join(f"{one.label}: {value}" for one, value in zip(groups, values, strict=True))
+            kind = "not the same problem" if any(not same_problem(one, against) for one in groups) else "differs"
+            kind = kind if not name.startswith(BUDGET) else "not the same budget"
+            notes.append(f"{name} {kind} ({each}).")
+    notes += _work_notes(groups, against)
+    versions = {str(run.summary.get("environment", {}).get("packages", {}).get("synoptic")) for one in groups
+                for run in one.runs}  # fmt: skip
+    bases = {str(run.summary.get("model", {}).get("fingerprint")) for one in groups for run in one.runs}
+    if len(versions) > 1:
+        notes.append(f"The runs were made by different versions of Synoptic ({', '.join(sorted(versions))}).")
+    if len(bases) > 1:
+        notes.append(f"The runs stand on different bases (fingerprints {', '.join(sorted(bases))}).")
+    return notes
+
+
+def _work_notes(groups: Sequence[Group], against: Group) -> list[str]:
+    steps = {one.label: _mean(one, "work/steps") for one in groups}
+    server = {one.label: _mean(one, "work/server_steps") for one in groups if _mean(one, "work/server_steps")}
+    usual = steps[against.label]
+    odd = [f"{label} {count:,.0f}" for label, count in steps.items()
+           if usual and abs(count - usual) > SAME_WORK * usual]  # fmt: skip
+    notes = []
+    if odd:
+        notes.append(
+            f"Unequal local compute: {against.label} took {usual:,.0f} optimiser steps, {', '.join(odd)}."
+        )
+    elif usual:
+        notes.append(f"Equal local compute: {usual:,.0f} optimiser steps, all clients together, within "
+                     f"{100 * SAME_WORK:.0f} %.")  # fmt: skip
+    if server:
+        each = ", ".join(f"{label} {count:,.0f}" for label, count in server.items())
+        notes.append(f"Optimiser steps on the server besides: {each}.")
+    return notes
+
+
+def _mean(one: Group, name: str) -> float:
+    values = [run.measures().get(name, 0.0) for run in one.runs]
+    return sum(values) / len(values)
