@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synoptic.core.errors import SynopticError
+    from synoptic.experiment.matrix import Comparison
     from synoptic.experiment.recipe import Recipe, load_recipe
     from synoptic.experiment.runner import Observer, RunResult
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "RunResult", "SynopticError", "__version__", "load_recipe", "resume", "run"]
+__all__ = [
+    "Comparison", "Recipe", "RunResult", "SynopticError", "__version__", "compare", "load_recipe", "resume", "run",
+]  # fmt: skip
 
 _HOMES = {
+    "Comparison": "synoptic.experiment.matrix",
     "Recipe": "synoptic.experiment.recipe",
     "RunResult": "synoptic.experiment.runner",
     "SynopticError": "synoptic.core.errors",
@@ -51,6 +55,33 @@ def run(
     if overrides or keywords:
         raise TypeError("a finished recipe takes no settings; give them to load_recipe")
     return runner.run(what, observers)
+
+
+def compare(
+    *words: str, seeds: int = 5, baseline: str | None = None, output: str | Path = "runs",
+    observers: Sequence[Observer] = (),
+) -> Comparison:  # fmt: skip
+    """Run methods over seeds, reusing what is finished.
+
+    Args:
+        words: as on the command line: methods and settings, ``"fedavg", "local", "data=world"``, or a suite's file.
+        seeds: how many, from 0 on.
+        baseline: whom others are compared with; the first when left out.
+        output: where runs lie.
+        observers: called with every event of the suite, in order.
+
+    Returns:
+        Its ``tables()`` hold means, intervals and paired differences; ``groups`` the runs.
+
+    Raises:
+        SynopticError: what a user can mend, in one sentence.
+    """
+    from pathlib import Path
+
+    from synoptic.experiment.matrix import run_suite
+    from synoptic.experiment.suite import suite_of_words
+
+    return run_suite(suite_of_words(words, seeds, baseline), Path(output), observers)
 
 
 def resume(folder: str | Path, observers: Sequence[Observer] = ()) -> RunResult:

@@ -16,6 +16,11 @@ EXAMPLES = {
         "synoptic run recipe.yaml data.path=/path/to/data train.lr=0.01",
         "synoptic run --resume runs/ID",
     ),
+    "compare": (
+        "synoptic compare zeroshot local fedavg promptfl --seeds 3",
+        "synoptic compare fedavg fedprox:method.mu=0.1 data=world rounds=5 --baseline fedavg",
+        "synoptic compare suite.yaml --report report.html",
+    ),
     "inspect": (
         "synoptic data inspect fedavg data.clients=20 --out who.png",
         "synoptic data inspect recipe.yaml data.partition.alpha=0.1",

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from os.path import expandvars
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -148,7 +149,18 @@ def load_recipe(what: str | Path, overrides: Sequence[str] = (), **keywords: Any
     Raises:
         SynopticError: one sentence for each problem: the key, the value, what is allowed.
     """
-    changes = [[parse_override(text) for text in overrides], settings_of(keywords)]
+    return layered_recipe(what, [[parse_override(text) for text in overrides], settings_of(keywords)])
+
+
+def layered_recipe(what: str | Path, changes: Sequence[Sequence[Setting]]) -> Recipe:
+    """The recipe of a method or a YAML file with layers of settings over it, lowest first.
+
+    Within a layer short keys go first; a later layer's ``data.partition`` therefore starts that section anew even where
+    an earlier one had set ``data.partition.alpha``.
+
+    Raises:
+        SynopticError: one sentence for each problem.
+    """
     path = _file_meant(what)
     if path is None:
         return _complete([[(("method",), str(what))], *changes], Path(), nowhere)
@@ -231,7 +243,7 @@ def _with_full_paths(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def _full(text: str, folder: Path) -> str:
-    path = Path(text).expanduser()
+    path = Path(expandvars(text)).expanduser()
     # Of a pattern only the part before its first wildcard can be looked up.
     plain = list(takewhile(lambda part: not any(mark in part for mark in "*?[{"), path.parts))
     for place in (Path.cwd(), folder):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from synoptic.core.errors import SynopticError, nearest
@@ -116,9 +116,10 @@ def tabulate(groups: Sequence[Group], baseline: str | None = None, metrics: Sequ
     return Table(groups[0].condition, columns, tuple(rows), baseline, tuple(_notes(groups, against)))
 
 
-def _models(measured: Sequence[Mapping[str, float]]) -> list[str]:
-    found = [model for model in MODELS if any(name.startswith(f"{model}/") for name in measured[0])]
-    return found or [MODELS[0]]
+def _models(measured: Iterable[Mapping[str, float]]) -> list[str]:
+    """The models that runs have: everybody's, each client's own, or both."""
+    names = {name.partition("/")[0] for measures in measured for name in measures}
+    return [model for model in MODELS if model in names] or [MODELS[0]]
 
 
 def _paired(one: Group, against: Group, model: str, columns: Sequence[Column]) -> dict[str, Difference]:
@@ -154,6 +155,8 @@ def _notes(groups: Sequence[Group], against: Group) -> list[str]:
     if len({one.seeds for one in groups}) > 1:
         each = "; ".join(f"{one.label}: {', '.join(map(str, one.seeds))}" for one in groups)
         notes.append(f"Not all have the same seeds ({each}); differences use the seeds that both have.")
+    if len({tuple(_models(run.measures() for run in one.runs)) for one in groups}) > 1:
+        notes.append("Differences are between models of the same kind, else with the one that the baseline has.")
     apart = differences(groups)
     for name, values in apart.items():
         if not name.startswith("compute."):
@@ -161,7 +164,7 @@ def _notes(groups: Sequence[Group], against: Group) -> list[str]:
             kind = "not the same problem" if any(not same_problem(one, against) for one in groups) else "differs"
             kind = kind if not name.startswith(BUDGET) else "not the same budget"
             notes.append(f"{name} {kind} ({each}).")
-    notes += _work_notes(groups, against)
+    notes += _work_notes(groups)
     versions = {str(run.summary.get("environment", {}).get("packages", {}).get("synoptic")) for one in groups
                 for run in one.runs}  # fmt: skip
     bases = {str(run.summary.get("model", {}).get("fingerprint")) for one in groups for run in one.runs}
@@ -172,20 +175,16 @@ def _notes(groups: Sequence[Group], against: Group) -> list[str]:
     return notes
 
 
-def _work_notes(groups: Sequence[Group], against: Group) -> list[str]:
+def _work_notes(groups: Sequence[Group]) -> list[str]:
     steps = {one.label: _mean(one, "work/steps") for one in groups}
-    server = {one.label: _mean(one, "work/server_steps") for one in groups if _mean(one, "work/server_steps")}
-    usual = steps[against.label]
-    odd = [f"{label} {count:,.0f}" for label, count in steps.items()
-           if usual and abs(count - usual) > SAME_WORK * usual]  # fmt: skip
-    notes = []
-    if odd:
-        notes.append(
-            f"Unequal local compute: {against.label} took {usual:,.0f} optimiser steps, {', '.join(odd)}."
-        )
-    elif usual:
-        notes.append(f"Equal local compute: {usual:,.0f} optimiser steps, all clients together, within "
-                     f"{100 * SAME_WORK:.0f} %.")  # fmt: skip
+    trained = sorted(count for count in steps.values() if count)
+    if not trained:
+        return []
+    usual = trained[len(trained) // 2]
+    odd = [f"{label} {count:,.0f}" for label, count in steps.items() if abs(count - usual) > SAME_WORK * usual]
+    what = f"{usual:,.0f} optimiser steps, all clients together"
+    notes = [f"Local compute: {what}, except {', '.join(odd)}." if odd else f"Equal local compute: {what}."]
+    server = {one.label: count for one in groups if (count := _mean(one, "work/server_steps"))}
     if server:
         each = ", ".join(f"{label} {count:,.0f}" for label, count in server.items())
         notes.append(f"Optimiser steps on the server besides: {each}.")

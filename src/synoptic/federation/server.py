@@ -67,7 +67,7 @@ class Server:
         self.failures: list[Failure] = []
         self.log: dict[str, float] = {}
         self.waited = 0.0
-        self.work: Work = {}
+        self.work: Work = {"steps": 0.0, "examples": 0.0}
         self._federation = federation
         self._spec = spec
 
