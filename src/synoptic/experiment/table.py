@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from synoptic.core.errors import SynopticError, nearest
-from synoptic.experiment.groups import BUDGET, Group, differences, same_problem
+from synoptic.experiment.groups import BUDGET, PROBLEM, Group, differences, same_problem
 from synoptic.experiment.statistics import Difference, Estimate, difference, estimate
 
 MODELS = ("shared", "personal")
@@ -113,7 +113,7 @@ def tabulate(groups: Sequence[Group], baseline: str | None = None, metrics: Sequ
             }
             paired = {} if one is against or not same_problem(one, against) else _paired(one, against, model, columns)
             rows.append(Row(one.label, model, one.seeds, cells, paired, one is against))
-    return Table(groups[0].condition, columns, tuple(rows), baseline, tuple(_notes(groups, against)))
+    return Table(groups[0].condition, columns, tuple(rows), baseline, tuple(_notes(groups)))
 
 
 def _models(measured: Iterable[Mapping[str, float]]) -> list[str]:
@@ -150,20 +150,17 @@ def _extra(name: str, known: set[str]) -> Column:
     raise SynopticError(f"no run has a metric '{name}'", nearest(name, known))
 
 
-def _notes(groups: Sequence[Group], against: Group) -> list[str]:
+def _notes(groups: Sequence[Group]) -> list[str]:
     notes = []
     if len({one.seeds for one in groups}) > 1:
         each = "; ".join(f"{one.label}: {', '.join(map(str, one.seeds))}" for one in groups)
         notes.append(f"Not all have the same seeds ({each}); differences use the seeds that both have.")
     if len({tuple(_models(run.measures() for run in one.runs)) for one in groups}) > 1:
         notes.append("Differences are between models of the same kind, else with the one that the baseline has.")
-    apart = differences(groups)
-    for name, values in apart.items():
+    for name, values in differences(groups).items():
         if not name.startswith("compute."):
             each = ", ".join(f"{one.label}: {value}" for one, value in zip(groups, values, strict=True))
-            kind = "not the same problem" if any(not same_problem(one, against) for one in groups) else "differs"
-            kind = kind if not name.startswith(BUDGET) else "not the same budget"
-            notes.append(f"{name} {kind} ({each}).")
+            notes.append(f"{name} {_kind(name)} ({each}).")
     notes += _work_notes(groups)
     versions = {str(run.summary.get("environment", {}).get("packages", {}).get("synoptic")) for one in groups
                 for run in one.runs}  # fmt: skip
@@ -173,6 +170,12 @@ def _notes(groups: Sequence[Group], against: Group) -> list[str]:
     if len(bases) > 1:
         notes.append(f"The runs stand on different bases (fingerprints {', '.join(sorted(bases))}).")
     return notes
+
+
+def _kind(name: str) -> str:
+    if name.startswith(PROBLEM):
+        return "differs, so this is not the same problem, and such runs are not paired"
+    return "differs, so this is not the same budget" if name in BUDGET else "differs"
 
 
 def _work_notes(groups: Sequence[Group]) -> list[str]:

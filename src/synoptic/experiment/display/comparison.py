@@ -44,6 +44,7 @@ def show_comparison(console: Console, tables: Sequence[Table]) -> None:
                      [Text(difference_text(column, row.against.get(column.name)),
                            "bold" if is_clear(row.against.get(column.name)) else "") for column in columns])
                     for row in rows])  # fmt: skip
+        console.print()
         for note in table.notes:
             say(console, note)
 
