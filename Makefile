@@ -18,8 +18,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-demo: $(READY)  ## tune a shared adapter over five clients on real handwriting
+demo: $(READY)  ## tune a shared adapter over five clients on real handwriting, then compare methods; a minute or two
 	$(BIN)/synoptic run fedavg
+	$(BIN)/synoptic compare zeroshot local fedavg promptfl --seeds 3 --report demo-report.html
+	@echo "open demo-report.html in a browser"
 
 test: $(READY) lint  ## what CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q
@@ -41,7 +43,7 @@ bench-peers: $(READY)  ## the same workload on other engines, each in an environ
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.table > docs/benchmarks.md
 
-results: $(READY)  ## the recipes over several seeds, to benchmarks/results/recipes.json and docs/results.md
+results: $(READY)  ## every suite over its seeds, to benchmarks/results/suites and docs/results.md
 	$(BIN)/python -m benchmarks.results
 
 clean:
