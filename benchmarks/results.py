@@ -3,15 +3,14 @@
     python -m benchmarks.results [--only digits,world-classes,...] [--pages]
 
 Runs go to `runs/results`; finished ones are reused, stopped ones go on. Written: `benchmarks/results/suites/NAME.json`
-(every run's recipe, metrics, bytes, seconds, final hash, and the revision it ran at), `docs/results.md` and the table
-in the README. ``--pages`` writes the pages again from the files without running anything.
+(every run's recipe, metrics, bytes, seconds, final hash, and the revision in its environment), `docs/results.md` and the
+table in the README. ``--pages`` writes the pages again from the files without running anything.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,6 @@ def main() -> None:
     options = parser.parse_args()
     os.chdir(ROOT)
     if not options.pages:
-        revision = _revision()
         for suite in _suites():
             if options.only and suite.name not in options.only.split(","):
                 continue
@@ -60,7 +58,7 @@ def main() -> None:
                 print(f"{suite.name}: skipped, {_absent(suite)} is not there")
                 continue
             print(suite.name, flush=True)
-            _write(run_suite(suite, Path("runs/results"), [LineMatrix(output())]), revision)
+            _write(run_suite(suite, Path("runs/results"), [LineMatrix(output())]))
     done = [(suite, _read(suite)) for suite in _suites() if (RESULTS / f"{suite.name}.json").exists()]
     write_text(PAGE, "\n".join([HEAD, *(page(Comparison(suite, groups, ()), level=2) for suite, groups in done)]))
     write_text(README, with_table(README.read_text(encoding="utf-8"), done))
@@ -77,15 +75,10 @@ def _absent(suite: Suite) -> str:
     return path if path and not Path(path).exists() else ""
 
 
-def _revision() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def _write(result: Comparison, revision: str) -> None:
+def _write(result: Comparison) -> None:
     for problem in result.problems:
         print(f"no result for {problem.cell}: {problem.sentence}")
-    methods = {group.label: [_row(run, revision) for run in group.runs] for group in result.groups}
+    methods = {group.label: [_row(run) for run in group.runs] for group in result.groups}
     recipes = {group.label: {key: value for key, value in group.recipe.items() if key not in ("seed", "output")}
                for group in result.groups}  # fmt: skip
     for recipe in recipes.values():
@@ -96,13 +89,8 @@ def _write(result: Comparison, revision: str) -> None:
     write_json(RESULTS / f"{result.suite.name}.json", content)
 
 
-def _row(run: RunRecord, revision: str) -> dict[str, Any]:
-    # What this process was made of when it began; a run that is taken up again keeps its own.
-    mark = run.folder.path / "revision.txt"
-    if not mark.exists():
-        write_text(mark, revision)
-    kept = {key: value for key, value in run.summary.items() if key != "clients"}
-    return {"name": run.name, "revision": mark.read_text(), **kept}
+def _row(run: RunRecord) -> dict[str, Any]:
+    return {"name": run.name, **{key: value for key, value in run.summary.items() if key != "clients"}}
 
 
 def _read(suite: Suite) -> tuple[Group, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -143,7 +145,22 @@ def describe_environment(threads: int, stack: int, base: str) -> dict[str, Any]:
         "stack": stack,
         "base": base,
         "packages": {name: _version(name) for name in PACKAGES},
+        "revision": source_revision(),
     }
+
+
+@cache
+def source_revision() -> str | None:
+    """Which commit of Synoptic runs here, ``-dirty`` with changes; None for an installed release."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:
+        # A release may be installed inside somebody's own repository, which says nothing about us.
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True, timeout=10)
+        told = subprocess.run([*git, "describe", "--always", "--dirty"], check=True, capture_output=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.decode().strip()
 
 
 def _version(name: str) -> str:

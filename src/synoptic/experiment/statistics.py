@@ -69,7 +69,9 @@ def difference(values: Sequence[float], baseline: Sequence[float], higher_is_bet
     )
 
 
-def bootstrap(samples: Sequence[Sequence[float]], statistic: Callable[..., Floats]) -> tuple[float, float]:
+def bootstrap(
+    samples: Sequence[Sequence[float]], statistic: Callable[..., Floats], confidence: float = CONFIDENCE
+) -> tuple[float, float]:
     """A 95 % interval of a statistic of several measurements taken on the same S seeds.
 
     Seeds are drawn with replacement, the same for all measurements. Percentile intervals of few values are too short;
@@ -78,6 +80,7 @@ def bootstrap(samples: Sequence[Sequence[float]], statistic: Callable[..., Float
     Args:
         samples: one row of S values for each measurement.
         statistic: takes these rows (arrays ``[..., S]``) and the keyword ``axis``; returns ``[...]``.
+        confidence: another level than 95 %.
 
     Returns:
         Low and high end; NaN with fewer than two seeds. What does not vary has an interval of no width.
@@ -91,7 +94,7 @@ def bootstrap(samples: Sequence[Sequence[float]], statistic: Callable[..., Float
     if all(np.ptp(row) == 0 for row in rows):
         value = float(statistic(*rows, axis=-1))
         return value, value
-    tail = stats.norm.cdf(-np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.5 + CONFIDENCE / 2, seeds - 1))
+    tail = stats.norm.cdf(-np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.5 + confidence / 2, seeds - 1))
     result = stats.bootstrap(rows, statistic, paired=True, vectorized=True, n_resamples=RESAMPLES, axis=-1,
                              confidence_level=1 - 2 * tail, method="percentile",
                              rng=np.random.default_rng(0))  # fmt: skip

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ class Suite(Section):
                              f"{nearest(self.baseline, self.methods)}")  # fmt: skip
         return self
 
-    @cached_property
+    @property
     def cells(self) -> tuple[Cell, ...]:
         """All runs, seed by seed, so that a table of few seeds is there early."""
         return tuple(Cell(label, condition, seed) for seed in self.seeds for condition in self.conditions
