@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from synoptic.experiment.matrix import Comparison
     from synoptic.experiment.recipe import Recipe, load_recipe
     from synoptic.experiment.runner import Observer, RunResult
+    from synoptic.models.load import base_folder as base_folder
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +30,7 @@ _HOMES = {
     "Recipe": "synoptic.experiment.recipe",
     "RunResult": "synoptic.experiment.runner",
     "SynopticError": "synoptic.core.errors",
+    "base_folder": "synoptic.models.load",
     "load_recipe": "synoptic.experiment.recipe",
 }
 

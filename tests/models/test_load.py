@@ -15,7 +15,7 @@ from helpers import FOLDERS, base, write_clip
 from synoptic.core import SynopticError
 from synoptic.data import digits
 from synoptic.models.dual_encoder import READY
-from synoptic.models.load import embedded, load_dual_encoder, shared_dual_encoder
+from synoptic.models.load import base_folder, embedded, load_dual_encoder, save_processors, shared_dual_encoder
 
 
 def copy_of(tmp_path: Path, family: str = "clip") -> Path:
@@ -152,3 +152,24 @@ def test_embedded_tiny_clip_ends_texts_with_its_highest_id() -> None:
     assert (tokens.ids_NT.argmax(1) == tokens.pool_N).all(), "the old and the new pooling rule agree"
     rows = torch.arange(2)
     assert (tokens.ids_NT[rows, tokens.pool_N] == tokenizer.eos_token_id).all()
+
+
+def test_an_embedded_base_has_a_folder_for_other_libraries() -> None:
+    import synoptic
+
+    assert synoptic.base_folder is base_folder
+    assert base_folder("tiny-clip") == embedded()["tiny-clip"]
+    with pytest.raises(SynopticError, match="did you mean 'tiny-clip'"):
+        base_folder("tiny-clp")
+
+
+@pytest.mark.parametrize("family", FOLDERS)
+def test_processors_are_saved_as_they_came_whatever_was_done_with_them(family: str, tmp_path: Path) -> None:
+    from transformers import AutoProcessor
+
+    base(family).tokenize(["a red circle", "seven"])
+    save_processors(base(family).name, tmp_path)
+    shutil.copy(FOLDERS[family]() / "config.json", tmp_path)
+    assert (tmp_path / "tokenizer.json").read_text() == (FOLDERS[family]() / "tokenizer.json").read_text()
+    processor = AutoProcessor.from_pretrained(tmp_path)
+    assert processor.tokenizer("seven")["input_ids"] == base(family).tokenizer("seven")["input_ids"]

@@ -27,7 +27,7 @@ from synoptic.adapters.peft_card import model_card
 from synoptic.adapters.peft_layout import OUT, Pair, from_modules, to_modules
 from synoptic.adapters.stack import adapter, names
 from synoptic.core import Section, SynopticError
-from synoptic.core.files import read_json, read_tensors, write_json, write_tensors, write_text
+from synoptic.core.files import read_json, read_tensors, write_bytes, write_json, write_tensors, write_text
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NOTE, EXTRA, CARD = "synoptic.json", "synoptic_extra.safetensors", "README.md"
@@ -54,6 +54,20 @@ class Base(Protocol):
     model: Any
 
 
+class Words(Section):
+    """What an adapter was trained to tell apart.
+
+    Attributes:
+        classes: names of all classes.
+        novel: those of them that were never trained.
+        template: the prompt, with ``{}`` for the class.
+    """
+
+    classes: tuple[str, ...]
+    novel: tuple[str, ...] = ()
+    template: str
+
+
 class Note(Section):
     """What ``synoptic.json`` holds."""
 
@@ -62,13 +76,20 @@ class Note(Section):
     fingerprint: str
     sites: dict[Stem, tuple[int, int]] = Field(default_factory=dict)
     extra: tuple[str, ...] = ()
+    words: Words | None = None
 
 
-def export_peft(one: TensorDict, folder: Path, base: Base) -> None:
+def export_peft(one: TensorDict, folder: Path, base: Base, words: Words | None = None) -> None:
     """Write one adapter (batch size ``[]``) for plain PEFT, and for `import_peft`.
 
     Sites keep their factors, zero padding included, and their alpha / rank, by ``rank_pattern`` and ``alpha_pattern``
     where they differ. Without any LoRA pair there is nothing PEFT could load, and its two files are left out.
+
+    Args:
+        one: the adapter.
+        folder: where to write.
+        base: what it was trained on.
+        words: what it was trained to tell apart, for whoever uses it later.
 
     Raises:
         SynopticError: a stack instead of one adapter, or sites that the base does not have.
@@ -87,9 +108,33 @@ def export_peft(one: TensorDict, folder: Path, base: Base) -> None:
         write_tensors(folder / EXTRA, extra, {"format": "pt"})
     else:
         _remove(folder, EXTRA)
-    note = Note(base=base.name, fingerprint=base.fingerprint, sites=columns, extra=tuple(extra))
+    note = Note(base=base.name, fingerprint=base.fingerprint, sites=columns, extra=tuple(extra), words=words)
     write_json(folder / NOTE, note.model_dump(mode="json"))
     write_text(folder / CARD, model_card(base.name, base.fingerprint, type(base.model).__name__, modules, tuple(extra)))
+
+
+def copy_peft(folder: Path, target: Path, base: str, card: str) -> None:
+    """The same adapter in another folder.
+
+    Args:
+        folder: written by `export_peft`.
+        target: where to write.
+        base: what the base is called there.
+        card: text of its ``README.md``.
+
+    Raises:
+        SynopticError: ``folder`` was not written by `export_peft`, or lacks a file.
+    """
+    note = read_note(folder)
+    if note is None:
+        raise SynopticError(f"{folder / NOTE} does not exist", "export the adapter again")
+    for file in (WEIGHTS, EXTRA):
+        if (folder / file).exists():
+            write_bytes(target / file, (folder / file).read_bytes())
+    if (folder / CONFIG).exists():
+        write_json(target / CONFIG, {**read_json(folder / CONFIG), "base_model_name_or_path": base})
+    write_json(target / NOTE, note.model_copy(update={"base": base}).model_dump(mode="json"))
+    write_text(target / CARD, card)
 
 
 def _remove(folder: Path, *files: str) -> None:
@@ -157,7 +202,7 @@ def import_peft(folder: Path, base: Base | None = None) -> TensorDict:
     """
     if not folder.is_dir():
         raise SynopticError(f"there is no adapter folder {folder}", "check the path")
-    note = _read_note(folder)
+    note = read_note(folder)
     if not (folder / CONFIG).exists() and (note is None or note.sites):
         raise SynopticError(f"the folder {folder} holds no {CONFIG}", "point to a folder in PEFT's format")
     if note is not None and base is not None and note.fingerprint != base.fingerprint:
@@ -173,7 +218,12 @@ def import_peft(folder: Path, base: Base | None = None) -> TensorDict:
     return adapter(result | _read_extra(folder, note))
 
 
-def _read_note(folder: Path) -> Note | None:
+def read_note(folder: Path) -> Note | None:
+    """What ``synoptic.json`` says, or None where there is none: plain PEFT made the folder.
+
+    Raises:
+        SynopticError: the file is damaged.
+    """
     if not (folder / NOTE).exists():
         return None
     try:

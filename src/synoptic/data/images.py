@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from synoptic.core.errors import SynopticError
 from synoptic.core.files import digest
@@ -157,7 +157,9 @@ def decode(content: bytes, where: str) -> Image.Image:
         with Image.open(io.BytesIO(content)) as picture:
             return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SynopticError(f"{where} is not a readable image ({error})", "repair or remove it") from error
+        # The library's own words name an address in memory.
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise SynopticError(f"{where} is not a readable image ({reason})", "repair or remove it") from error
 
 
 def same_size(pictures: list[Image.Image]) -> Pixels:

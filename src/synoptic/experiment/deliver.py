@@ -1,11 +1,15 @@
-"""What a run leaves for use elsewhere: adapters in PEFT's folder format."""
+"""What a run leaves for use elsewhere: adapters in PEFT's folder format, and what they are about."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from synoptic.adapters.peft_io import export_peft
-from synoptic.federation.bench import Bench
+from tensordict import TensorDict
+
+from synoptic.adapters.peft_io import Words, export_peft
+from synoptic.core.files import write_json
+from synoptic.data.federated import FederatedData
+from synoptic.experiment.delivered import ABOUT, About, Sizes, folder_name
 from synoptic.federation.cohort import Cohort
 from synoptic.federation.personal import Personal, PersonalStore
 from synoptic.federation.server import Server
@@ -13,7 +17,7 @@ from synoptic.methods.base import Method
 
 
 def export_adapters(folder: Path, method: Method, server: Server, store: PersonalStore) -> list[Path]:
-    """Write ``shared/`` and, where clients have their own models, ``personal/<client>/``.
+    """Write ``shared/`` and, where clients have their own models, ``personal/<client>/``; then ``about.json``.
 
     Returns:
         The folders written.
@@ -21,20 +25,46 @@ def export_adapters(folder: Path, method: Method, server: Server, store: Persona
     written: list[Path] = []
     shared = method.shared_model(server) if method.has_shared else None
     bench = server.bench
+    words = words_of(bench.data)
     if shared is not None:
-        export_peft(shared, folder / "shared", bench.model)
+        export_peft(shared, folder / "shared", bench.model, words)
         written.append(folder / "shared")
-    if method.has_personal:
-        written += [_export_personal(folder, method, bench, store, client, server.round) for client in store.clients()]
+    clients = store.clients() if method.has_personal else []
+    written += [_export_personal(folder, method, server, store, client, shared, words) for client in clients]
+    about = About(
+        method=method.summary, pools_data=method.pools_data, words=words, sizes=sizes_of(bench.data),
+        shared=shared is not None, personal={client: bench.data.clients.name(client) for client in clients},
+    )  # fmt: skip
+    write_json(folder / ABOUT, about.model_dump(mode="json"))
     return written
 
 
+def words_of(data: FederatedData) -> Words:
+    """Class names, which of them are novel, and the prompt."""
+    novel = tuple(data.class_names[index] for index in data.novel_classes)
+    return Words(classes=data.class_names, novel=novel, template=data.template)
+
+
+def sizes_of(data: FederatedData) -> Sizes:
+    """How much data there is, without saying who holds it."""
+    summary = data.summary()
+    held = summary["examples_per_client"]
+    named = data.clients.names is not None
+    return Sizes(
+        train=summary["train"], test=summary["test"], clients=summary["clients"], fewest=held["min"],
+        median=held["median"], most=held["max"], dropped=summary["duplicates_dropped"],
+        domains=len(summary["domains"]), domain_names=() if named else tuple(summary["domains"]),
+    )  # fmt: skip
+
+
 def _export_personal(
-    folder: Path, method: Method, bench: Bench, store: PersonalStore, client: int, round_: int
-) -> Path:
-    cohort = Cohort([client], bench, Personal(store, [client]), round_)
-    stack = method.personal_model(cohort, None)
+    folder: Path, method: Method, server: Server, store: PersonalStore, client: int, shared: TensorDict | None,
+    words: Words,
+) -> Path:  # fmt: skip
+    bench = server.bench
+    cohort = Cohort([client], bench, Personal(store, [client]), server.round)
+    stack = method.personal_model(cohort, shared)
     assert stack is not None, f"{type(method).__name__} has personal models but gave none"
-    path = folder / "personal" / bench.data.clients.name(client)
-    export_peft(stack[0], path, bench.model)
+    path = folder / "personal" / folder_name(bench.data.clients.name(client))
+    export_peft(stack[0], path, bench.model, words)
     return path

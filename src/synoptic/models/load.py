@@ -29,6 +29,18 @@ def embedded() -> dict[str, Path]:
     return {path.name: path for path in sorted(root.glob("*")) if (path / "config.json").exists()}
 
 
+def base_folder(name: str) -> Path:
+    """Where an embedded checkpoint lies, for other libraries: ``CLIPModel.from_pretrained(base_folder("tiny-clip"))``.
+
+    Raises:
+        SynopticError: no embedded checkpoint of that name.
+    """
+    known = embedded()
+    if name not in known:
+        raise SynopticError(f"there is no embedded model called '{name}'", nearest(name, known))
+    return known[name]
+
+
 def load_dual_encoder(name: str, dtype: BaseDtype = "float32") -> DualEncoder:
     """A frozen dual encoder.
 
@@ -50,6 +62,18 @@ def load_dual_encoder(name: str, dtype: BaseDtype = "float32") -> DualEncoder:
     if dtype == "bfloat16":
         _halve(model)
     return DualEncoder(model, tokenizer, Preprocess(processor), fingerprint, name)
+
+
+def save_processors(name: str, folder: Path) -> None:
+    """Write a model's tokenizer and image processor, as they come, where ``AutoProcessor`` finds them.
+
+    Those of a `DualEncoder` in use remember how they were last called.
+    """
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    where, _ = _locate(name)
+    for kind in (AutoTokenizer, AutoImageProcessor):
+        kind.from_pretrained(where).save_pretrained(folder)
 
 
 @cache
