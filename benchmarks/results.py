@@ -3,8 +3,8 @@
     python -m benchmarks.results [--only digits,world-classes,...] [--pages]
 
 Runs go to `runs/results`; finished ones are reused, stopped ones go on. Written: `benchmarks/results/suites/NAME.json`
-(every run's recipe, metrics, bytes, seconds, final hash, and the revision in its environment), `docs/results.md` and the
-table in the README. ``--pages`` writes the pages again from the files without running anything.
+(every run's recipe, metrics, bytes, seconds, final hash, and the revision in its environment), `docs/results.md` and
+the table in the README. ``--pages`` writes the pages again from the files without running anything.
 """
 
 from __future__ import annotations

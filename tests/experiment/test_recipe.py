@@ -17,9 +17,6 @@ from synoptic.experiment.keys import allowed, keys
 from synoptic.experiment.recipe import Recipe, load_recipe, read_recipe
 from synoptic.methods import base
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
-NEEDS_PATH = {"fashion_mnist", "emoji_domains"}
-
 
 class Strange(base.Method):
     """A method from elsewhere, with settings and defaults of its own."""
@@ -232,19 +229,6 @@ def test_a_model_folder_is_found_like_data(tmp_path: Path, monkeypatch: pytest.M
 
 
 # -- what ships -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_shipped_recipes_are_valid_and_say_what_to_expect(path: Path) -> None:
-    recipe = load_recipe(path, ["data.path=x"] if path.stem in NEEDS_PATH else [])
-    assert recipe.rounds > 0
-    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    for word in ("Shows:", "Expect:", "Minutes:", f"synoptic run recipes/{path.name}"):
-        assert any(word in line for line in head), word
-
-
-def test_shipped_recipes_are_there() -> None:
-    assert len(RECIPES) >= 6
 
 
 def test_every_key_has_words_for_what_it_takes() -> None:

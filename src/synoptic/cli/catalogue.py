@@ -1,4 +1,4 @@
-"""What is installed (`synoptic methods`), and making an embedded model anew (`synoptic pretrain`)."""
+"""What is there (`synoptic methods`, `synoptic recipes`), and making an embedded model anew (`synoptic pretrain`)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,28 @@ def methods_command(debug: Debug = False) -> None:
     from synoptic.experiment.display import output, show_methods
 
     show_methods(output(), methods_table())
+
+
+@app.command("recipes")
+def recipes_command(
+    copy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Copy a recipe to the current folder, to change it.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """List recipes, one for each setting.
+
+    Each says at its top what it shows, what to expect, and how many minutes it takes.
+    """
+    from synoptic.experiment.recipe_list import copy_recipe, shipped_recipes
+
+    if copy is not None:
+        typer.echo(f"run it: synoptic run {copy_recipe(copy, Path())}")
+        return
+    from synoptic.experiment.display import output
+    from synoptic.experiment.display.recipes import show_recipes
+
+    show_recipes(output(), shipped_recipes())
 
 
 @app.command("pretrain")

@@ -5,12 +5,32 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
 
 from synoptic.cli.app import INTERRUPTED, Debug, RecipeCommand, Settings, app
+
+if TYPE_CHECKING:
+    from synoptic.experiment.recipe import Recipe
+    from synoptic.experiment.runner import Observer, RunResult
+    from synoptic.experiment.subscribers import Subscriptions
+
+Csv = Annotated[bool, typer.Option("--csv", help="Write metrics.csv as well: round, seconds, name, value.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write tensorboard/ as well.")]
+To = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where these go, below the run's name; default the run's folder.")
+]
+
+
+def subscriptions(csv: bool, tensorboard: bool, to: Path | None) -> Subscriptions:
+    """Who else is told of a run, by the options of a command."""
+    if to is not None and not (csv or tensorboard):
+        raise click.UsageError("--to says where --csv and --tensorboard write; give one of them")
+    from synoptic.experiment.subscribers import Subscriptions
+
+    return Subscriptions(csv, tensorboard, to, lambda sentence: typer.echo(sentence, err=True))
 
 
 @app.command("run", cls=RecipeCommand)
@@ -19,6 +39,9 @@ def run_command(
     settings: Settings = None,
     resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on with a run that stopped.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the run folder, at the end.")] = False,
+    csv: Csv = False,
+    tensorboard: TensorBoard = False,
+    to: To = None,
     debug: Debug = False,
 ) -> None:
     """Run a recipe, or go on with one.
@@ -37,7 +60,11 @@ def run_command(
     watcher = watch(console, quiet)
     try:
         with watcher:
-            result = _go(recipe, settings or [], resume, watcher)
+            # A recipe with a mistake is told before the seconds that importing the runner takes.
+            described = _described(recipe, settings or [])
+            with subscriptions(csv, tensorboard, to) as others:
+                result = _go(described, resume, [watcher, others])
+                others.finish(result.folder)
     except KeyboardInterrupt:
         _say_how_to_resume(watcher.folder or (str(resume) if resume else None), watcher.rounds_done)
         raise typer.Exit(INTERRUPTED) from None
@@ -45,19 +72,23 @@ def run_command(
         typer.echo(result.folder)
     else:
         show_result(console, result.folder, result.summary)
+        for path in others.paths:
+            typer.echo(f"written: {path}")
 
 
-def _go(recipe: str | None, settings: Sequence[str], resume: Path | None, watcher: Any) -> Any:
+def _described(recipe: str | None, settings: Sequence[str]) -> Recipe | None:
     from synoptic.experiment.recipe import load_recipe
 
-    # A recipe with a mistake is told before the seconds that importing the runner takes.
-    described = load_recipe(recipe, settings) if recipe is not None else None
+    return load_recipe(recipe, settings) if recipe is not None else None
+
+
+def _go(recipe: Recipe | None, resume: Path | None, observers: list[Observer]) -> RunResult:
     from synoptic.experiment import runner
 
-    if described is not None:
-        return runner.run(described, [watcher])
+    if recipe is not None:
+        return runner.run(recipe, observers)
     assert resume is not None
-    return runner.resume(resume, [watcher])
+    return runner.resume(resume, observers)
 
 
 def _say_how_to_resume(folder: str | None, rounds: int | None) -> None:

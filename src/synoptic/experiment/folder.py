@@ -20,6 +20,10 @@ from synoptic.core.errors import SynopticError
 PACKAGES = ("synoptic", "torch", "tensordict", "transformers", "peft", "numpy")
 
 
+PATIENCE = 0.5
+"""Seconds to wait for a run that another process holds."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths inside one run's folder."""
@@ -113,7 +117,8 @@ def writing(folder: RunFolder) -> Iterator[None]:
         SynopticError: another process does.
     """
     try:
-        with FileLock(folder.lock, blocking=False):
+        # A moment of patience: whoever only asks (`being_written`) holds the lock for an instant.
+        with FileLock(folder.lock, timeout=PATIENCE):
             yield
     except Timeout as error:
         raise SynopticError(f"the run {folder.path} is being written by another process",

@@ -28,6 +28,7 @@ from synoptic.experiment.checkpoint import (
 from synoptic.experiment.compute import choose
 from synoptic.experiment.deliver import export_adapters
 from synoptic.experiment.evaluate import evaluate
+from synoptic.experiment.event_schema import SCHEMA
 from synoptic.experiment.events import Event, EventLog
 from synoptic.experiment.folder import RunFolder, describe_environment, existing_folder, new_folder, writing
 from synoptic.experiment.recipe import Recipe, read_recipe
@@ -163,7 +164,7 @@ class Session:
         self.log = EventLog(self.folder.events, self.progress.events_size)
         data = self.measured.data
         self._tell({
-            "type": "run_started", "run": self.folder.path.name, "folder": str(self.folder.path),
+            "type": "run_started", "schema": SCHEMA, "run": self.folder.path.name, "folder": str(self.folder.path),
             "method": self.recipe.method.name, "model": self.recipe.model, "data": self.recipe.data.source,
             "clients": len(data.clients), "rounds": self.recipe.rounds, "seed": self.recipe.seed,
             "recipe_hash": self.recipe.hash, "threads": threads, "stack": stack, "first_round": self.progress.round,

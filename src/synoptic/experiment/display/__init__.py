@@ -21,10 +21,16 @@ def output() -> Console:
     return Console(markup=False, emoji=False, highlight=False)
 
 
-def watch(console: Console, quiet: bool) -> Watcher:
-    """The watcher that suits the output: nothing if quiet, a live picture on a terminal, lines elsewhere."""
+def watch(console: Console, quiet: bool, cohorts: bool = True) -> Watcher:
+    """The watcher that suits the output: nothing if quiet, a live picture on a terminal, lines elsewhere.
+
+    Args:
+        console: the output.
+        quiet: whether to show nothing.
+        cohorts: whether clients at work are told, see `LiveWatcher`.
+    """
     if quiet:
         return Watcher()
     if console.is_terminal and not console.is_dumb_terminal:
-        return LiveWatcher(console)
+        return LiveWatcher(console, cohorts)
     return LineWatcher(console)

@@ -19,16 +19,23 @@ LEFT = len("59 min 59 s left")
 
 
 class LiveWatcher(LineWatcher):
-    """Redraws itself in place and vanishes at the end; failures stay as lines above it."""
+    """Redraws itself in place and vanishes at the end; failures stay as lines above it.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: a terminal.
+        cohorts: whether clients at work are told; a run of another process tells of whole rounds only.
+    """
+
+    def __init__(self, console: Console, cohorts: bool = True) -> None:
         super().__init__(console)
+        self._cohorts = cohorts
         self._rounds = 0
         self._widest = 0
         self._cohort = (0, 0)
         self._seconds: list[float] = []
         self._loss: float | None = None
-        self._bytes = 0
+        # By round: a resumed run that is followed does some rounds again.
+        self._bytes: dict[int, int] = {}
         self._accuracy = ""
         self._spinner = Spinner("line", Text("getting ready"))
         self._live = Live(console=console, transient=True, get_renderable=self.picture, refresh_per_second=5)
@@ -64,7 +71,7 @@ class LiveWatcher(LineWatcher):
         self._rounds, self._cohort = event["rounds"], (0, 0)
         self._seconds.append(event["seconds"])
         self._loss = event["loss"] if event.get("loss") is not None else self._loss
-        self._bytes += event["bytes_up"] + event["bytes_down"]
+        self._bytes[event["round"]] = event["bytes_up"] + event["bytes_down"]
 
     def picture(self) -> RenderableType:
         """What stands on the screen now."""
@@ -76,8 +83,9 @@ class LiveWatcher(LineWatcher):
         grid.add_column(no_wrap=True, min_width=LEFT, justify="right")
         rounds = self.rounds_done or 0
         grid.add_row(f"round {rounds}/{self._rounds}", _bar(rounds, self._rounds), self._left(self._rounds - rounds))
-        done, total = self._cohort
-        grid.add_row(f"clients {done}/{total}" if total else "clients", _bar(done, total), "")
+        if self._cohorts:
+            done, total = self._cohort
+            grid.add_row(f"clients {done}/{total}" if total else "clients", _bar(done, total), "")
         grid.width = min(self.console.width, WIDEST)
         return Group(grid, Text(self._figures()))
 
@@ -85,7 +93,7 @@ class LiveWatcher(LineWatcher):
         parts = [
             f"loss {self._loss:.4g}" if self._loss is not None else "",
             self._accuracy,
-            f"{bytes_text(self._bytes)} sent",
+            f"{bytes_text(sum(self._bytes.values()))} sent",
         ]
         return "  ".join(part for part in parts if part)
 

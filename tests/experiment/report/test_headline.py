@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from synoptic.experiment.report.headline import headline
+from written import scenes_of, write_run
+
+
+def said(folder: Path, baseline: str | None = None) -> str:
+    (scene,) = scenes_of(folder, baseline)
+    return headline(scene).replace("\u00a0", " ").replace("\u2212", "-")
+
+
+def several(folder: Path, method: str, level: float, noise: tuple[float, ...] = (0, 0, 0)) -> None:
+    for seed, more in enumerate(noise):
+        write_run(folder / f"{method}{seed}", method, level=level + more, seed=seed)
+
+
+def test_the_best_is_named_with_its_lead_over_baseline_and_next(tmp_path: Path) -> None:
+    several(tmp_path, "fedavg", 0.7)
+    several(tmp_path, "fedprox", 0.75, (0, 0.01, 0))
+    several(tmp_path, "promptfl", 0.5)
+    assert said(tmp_path, "promptfl") == (
+        "fedprox has the highest harmonic mean of base and novel accuracy: 84.3 % ± 3.8, over 3 seeds. That is 25.3 "
+        "points more (95 % interval 23.9 to 26.8) than promptfl, the baseline; and 5.3 points more (95 % interval 3.9 to "
+        "6.8) than fedavg, the next."
+    )
+
+
+def test_what_seeds_do_not_decide_is_said(tmp_path: Path) -> None:
+    several(tmp_path, "fedavg", 0.7)
+    several(tmp_path, "fedprox", 0.7, (0.05, -0.04, 0.02))
+    assert said(tmp_path).endswith(
+        "That is 1.0 points more (95 % interval -10.4 to 12.4, not decided) than fedavg, the baseline and the next."
+    )
+
+
+def test_one_seed_decides_nothing(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", level=0.7)
+    write_run(tmp_path / "b", "fedprox", level=0.75)
+    assert "over 1 seed. That is 5.0 points more (one seed: not decided) than fedavg" in said(tmp_path)
+
+
+def test_equals_share_the_first_place(tmp_path: Path) -> None:
+    several(tmp_path, "fedavg", 0.7)
+    several(tmp_path, "fedprox", 0.7)
+    assert said(tmp_path) == "fedavg, fedprox share the highest harmonic mean of base and novel accuracy: 79.0 % ± 2.5."
+
+
+def test_one_method_says_from_where_to_where(tmp_path: Path) -> None:
+    several(tmp_path, "fedavg", 0.7)
+    assert said(tmp_path) == (
+        "4 rounds of fedavg (means over 3 seeds): base accuracy from 72.0 to 82.0 %; novel accuracy from 66.0 to 76.0 %. "
+        "1.7 MB crossed the boundary."
+    )
+
+
+def test_a_change_that_seeds_do_not_decide_is_said(tmp_path: Path) -> None:
+    for seed, gain in enumerate((0.1, -0.08, 0.03)):
+        write_run(tmp_path / str(seed), seed=seed, gain=gain)
+    assert said(tmp_path).count("a change that these seeds do not decide") == 2
+
+
+def test_what_stays_is_said_to_stay(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", gain=0)
+    assert "base accuracy stayed at 81.0 %" in said(tmp_path)
+
+
+def test_zero_rounds_trained_nothing(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "zeroshot", rounds=0, gain=0)
+    assert said(tmp_path) == "Nothing was trained (0 rounds): base accuracy 81.0 %, novel accuracy 75.0 %."
+
+
+def test_nothing_finished_is_said(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", finished=False, done=1)
+    write_run(tmp_path / "b", finished=False, done=3, seed=1)
+    assert said(tmp_path) == "Nothing is finished yet: 2 runs with 4 of 8 rounds done."
+
+
+def test_a_number_that_is_none_leads_nothing(tmp_path: Path) -> None:
+    nothing = {f"shared/{split}/accuracy/mean": float("nan") for split in ("base", "hm", "local")}
+    write_run(tmp_path / "a", metrics=nothing)
+    write_run(tmp_path / "b", "fedprox")
+    assert said(tmp_path).startswith("fedprox has the highest")
+    write_run(tmp_path / "c", "fedavg", "train.lr=0.5", metrics=nothing)
+    (tmp_path / "b" / "summary.json").unlink()
+    assert said(tmp_path) == "2 methods compared; no accuracy that they share was measured."
