@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -159,7 +160,7 @@ def _notes(groups: Sequence[Group]) -> list[str]:
         notes.append("Differences are between models of the same kind, else with the one that the baseline has.")
     for name, values in differences(groups).items():
         if not name.startswith("compute."):
-            each = ", ".join(f"{one.label}: {value}" for one, value in zip(groups, values, strict=True))
+            each = _by_value([one.label for one in groups], [str(value) for value in values])
             notes.append(f"{name} {_kind(name)} ({each}).")
     notes += _work_notes(groups)
     versions = {str(run.summary.get("environment", {}).get("packages", {}).get("synoptic")) for one in groups
@@ -170,6 +171,13 @@ def _notes(groups: Sequence[Group]) -> list[str]:
     if len(bases) > 1:
         notes.append(f"The runs stand on different bases (fingerprints {', '.join(sorted(bases))}).")
     return notes
+
+
+def _by_value(labels: Sequence[str], values: Sequence[str]) -> str:
+    """``promptfl: 0.01, others: 0.001``; everyone by name where no value is shared by more than two."""
+    usual, count = Counter(values).most_common(1)[0]
+    few = [f"{label}: {value}" for label, value in zip(labels, values, strict=True) if count < 3 or value != usual]
+    return ", ".join(few if count < 3 else [*few, f"others: {usual}"])
 
 
 def _kind(name: str) -> str:

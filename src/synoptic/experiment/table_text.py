@@ -85,7 +85,7 @@ def markdown(table: Table) -> str:
                        [[row_name(row, table), *(_bold(column, row.against.get(column.name)) for column in columns)]
                         for row in against])  # fmt: skip
     seeds = sorted({seed for row in table.rows for seed in row.seeds})
-    lines += ["", f"Seeds {', '.join(map(str, seeds))}. {' '.join(table.notes)}".rstrip()]
+    lines += ["", f"* Seeds {', '.join(map(str, seeds))}.", *(f"* {note}" for note in table.notes)]
     return "\n".join(lines)
 
 
