@@ -27,7 +27,7 @@ def record(method: str = "fedavg", seed: int = 0, base: float = 0.5, model: str 
         "metrics": {f"{model}/base/accuracy/mean": base, **more.get("metrics", {})},
         "bytes": {"up": 10, "down": 20}, "seconds": {"total": 1.0},
         "work": {"steps": more.get("steps", 100.0), **more.get("work", {})},
-        "environment": {"packages": {"synoptic": more.get("version", "1")}}, "model": {"fingerprint": "f"},
+        "environment": {"packages": {"synoptic": more.get("version", "1")}, "threads": 1, "load": more.get("load", 1.0)}, "model": {"fingerprint": "f"},
     }  # fmt: skip
     name = f"{method}-{seed}-{base}"
     return RunRecord(RunFolder(Path(name)), recipe, "finished", summary)
@@ -120,6 +120,12 @@ def test_only_seeds_that_both_have_are_paired() -> None:
 def test_versions_are_told() -> None:
     table = tabulate([runs("fedavg", [0.5]), runs("local", [0.5], version="2")])
     assert any("different versions of Synoptic (1, 2)" in note for note in table.notes)
+
+
+def test_a_busy_machine_is_told() -> None:
+    assert not any("too long" in note for note in tabulate([runs("fedavg", [0.5])]).notes)
+    busy = tabulate([runs("fedavg", [0.5]), runs("local", [0.5], load=3.2)])
+    assert "Seconds are too long: up to 2.2 cores were busy with other work." in busy.notes
 
 
 def test_further_columns_and_unknown_ones() -> None:

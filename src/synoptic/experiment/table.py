@@ -10,6 +10,9 @@ from synoptic.core.errors import SynopticError, nearest
 from synoptic.experiment.groups import BUDGET, PROBLEM, Group, differences, same_problem
 from synoptic.experiment.statistics import Difference, Estimate, difference, estimate
 
+BUSY = 0.5
+"""Cores at other work from which on seconds cannot be trusted."""
+
 MODELS = ("shared", "personal")
 SAME_WORK = 0.02
 """Local steps that differ by more than this share are pointed out."""
@@ -165,12 +168,22 @@ def _notes(groups: Sequence[Group]) -> list[str]:
     notes += _work_notes(groups)
     versions = {str(run.summary.get("environment", {}).get("packages", {}).get("synoptic")) for one in groups
                 for run in one.runs}  # fmt: skip
+    notes += _busy_notes(groups)
     bases = {str(run.summary.get("model", {}).get("fingerprint")) for one in groups for run in one.runs}
     if len(versions) > 1:
         notes.append(f"The runs were made by different versions of Synoptic ({', '.join(sorted(versions))}).")
     if len(bases) > 1:
         notes.append(f"The runs stand on different bases (fingerprints {', '.join(sorted(bases))}).")
     return notes
+
+
+def _busy_notes(groups: Sequence[Group]) -> list[str]:
+    """Whether seconds can be trusted: the load when a run began, less what the run before it may have left."""
+    environments = [run.summary.get("environment", {}) for one in groups for run in one.runs]
+    others = max((one.get("load", 0.0) - one.get("threads", 1) for one in environments), default=0.0)
+    if others <= BUSY:
+        return []
+    return [f"Seconds are too long: up to {others:.1f} cores were busy with other work."]
 
 
 def _by_value(labels: Sequence[str], values: Sequence[str]) -> str:
