@@ -27,7 +27,10 @@ def record(method: str = "fedavg", seed: int = 0, base: float = 0.5, model: str 
         "metrics": {f"{model}/base/accuracy/mean": base, **more.get("metrics", {})},
         "bytes": {"up": 10, "down": 20}, "seconds": {"total": 1.0},
         "work": {"steps": more.get("steps", 100.0), **more.get("work", {})},
-        "environment": {"packages": {"synoptic": more.get("version", "1")}, "threads": 1, "load": more.get("load", 1.0)}, "model": {"fingerprint": "f"},
+        "environment": {
+            "packages": {"synoptic": more.get("version", "1")}, "threads": 1, "load": more.get("load", 1.0),
+        },
+        "model": {"fingerprint": "f"},
     }  # fmt: skip
     name = f"{method}-{seed}-{base}"
     return RunRecord(RunFolder(Path(name)), recipe, "finished", summary)
