@@ -35,6 +35,12 @@ MEANING = {
     "vitb_speedup_with_fill": "the same over all epochs, the one that fills the cache included",
     "vitb_speedup_cache_only": "the same with a float32 base on both sides, cache filled",
     "vitb_speedup_over_bfloat16_peft": "the same against torch + peft on a bfloat16 base",
+    "feddtl_speedup": "FedDTL as a plain loop / cached and stacked, a round of each stage; tiny-clip, 16 shots",
+    "feddtl_speedup_stack1": "the same, one client after another",
+    "feddtl_speedup_sft": "the round of SFT alone",
+    "feddtl_speedup_rl": "the round of RL alone, whose reference the plain loop runs on every batch",
+    "feddtl_speedup_full": "both rounds with all data, batches of 32",
+    "feddtl_speedup_vitb": "both rounds on a model of CLIP ViT-B/32's size",
     "rss_growth": "peak memory beyond the index: 100,000 clients / 10 clients - 1",
 }  # fmt: skip
 

@@ -129,6 +129,16 @@ class Reference:
 
     def logits(self, adapter: Mapping[str, Tensor], positions: np.ndarray) -> Tensor:
         """``[B, C]`` of training examples against base classes."""
+        result: Tensor = self.outputs(adapter, positions).logits_per_image
+        return result
+
+    def names(self, adapter: Mapping[str, Tensor]) -> Tensor:
+        """Normalised embeddings ``[C, E]`` of base classes."""
+        result: Tensor = self.outputs(adapter, np.arange(1)).text_embeds
+        return result
+
+    def outputs(self, adapter: Mapping[str, Tensor], positions: np.ndarray) -> Any:
+        """All that the model says about training examples and base classes."""
         weights: dict[str, Tensor] = {}
         ids = self.ids
         for name, A in adapter.items():
@@ -143,9 +153,7 @@ class Reference:
             new = (len(table) + torch.arange(len(context))).expand(len(ids), -1)
             ids = torch.cat([ids[:, :1], new, ids[:, 1:]], dim=1)
         pixels = model().pixels(self.data.train.images.load(positions))
-        out = torch.func.functional_call(self.clip, weights, (), {"input_ids": ids, "pixel_values": pixels})
-        result: Tensor = out.logits_per_image
-        return result
+        return torch.func.functional_call(self.clip, weights, (), {"input_ids": ids, "pixel_values": pixels})
 
     def loss(self, adapter: Mapping[str, Tensor], positions: np.ndarray) -> Tensor:
         """Mean cross-entropy of training examples."""

@@ -34,7 +34,7 @@ from synoptic.methods.local import Local
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "synoptic"
-SHARING = ["fedavg", "fedprox", "promptfl"]
+SHARING = ["fedavg", "fedprox", "promptfl", "kgcoop"]
 
 TESTED_IN = {
     "rule 1, every optimiser": ("learning/test_fit.py", "test_stacked_is_one_by_one_with_ragged_sizes"),

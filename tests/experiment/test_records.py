@@ -83,3 +83,15 @@ def test_missing_and_damaged_files_are_one_sentence(tmp_path: Path) -> None:
     (folder / "recipe.yaml").write_text("rounds: [3\n")
     with pytest.raises(SynopticError, match=r"recipe\.yaml"):
         read_run(folder)
+
+
+def test_what_a_method_logs_is_measured_as_its_mean_over_the_rounds_that_logged_it(tmp_path: Path) -> None:
+    whole = read_run(run(small(tmp_path / "whole", "feddtl")).folder)
+    logs = [event["log"] for event in whole.events() if event["type"] == "round"]
+    assert ["kl" in log for log in logs] == [False, False, True, True]
+    measured = whole.measures()
+    assert measured["log/kl"] == (logs[2]["kl"] + logs[3]["kl"]) / 2
+    assert measured["log/server_loss"] == pytest.approx(sum(log["server_loss"] for log in logs) / 4)
+    with pytest.raises(KeyboardInterrupt):
+        run(small(tmp_path / "parts", "feddtl"), [stop_at("round", 2)])
+    assert resume(next((tmp_path / "parts").iterdir())).summary["log"] == whole.summary["log"]

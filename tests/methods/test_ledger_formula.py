@@ -19,7 +19,7 @@ def lora(rank: int, sites: int = SITES) -> int:
     return FLOAT * sites * (rank * (WIDTH + WIDTH) + 1)
 
 
-@pytest.mark.parametrize("name", ["fedavg", "fedprox", "promptfl"])
+@pytest.mark.parametrize("name", ["fedavg", "fedprox", "promptfl", "kgcoop"])
 @pytest.mark.parametrize(
     ("adapter", "size"),
     [(VISION, lora(2)), (BOTH, 2 * lora(2)), (PROMPT, FLOAT * 3 * WIDTH), (HEAD, FLOAT * JOINT * JOINT)],

@@ -6,7 +6,8 @@ import pytest
 
 from synoptic.core import SynopticError
 from synoptic.methods import base
-from synoptic.methods.base import Method, Server, load_method, registry
+from synoptic.methods.base import Method, Server, load_method, register, registry
+from synoptic.methods.fedprox import FedProx
 
 
 def test_a_misspelt_method_gets_a_suggestion() -> None:
@@ -25,6 +26,20 @@ def test_a_method_that_cannot_be_imported_is_one_sentence(monkeypatch: pytest.Mo
 def test_the_registry_is_sorted_and_holds_the_six() -> None:
     assert list(registry()) == sorted(registry())
     assert {"zeroshot", "local", "centralized", "fedavg", "fedprox", "promptfl"} <= set(registry())
+
+
+def test_a_method_of_a_script_is_known_in_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = dict(registry())
+    monkeypatch.setattr(base, "registry", lambda: copied)
+    register("mine", FedProx)
+    register("mine", FedProx)
+    assert load_method("mine") is FedProx
+    assert "mine" not in registry()
+
+
+def test_a_script_cannot_take_another_methods_name() -> None:
+    with pytest.raises(SynopticError, match=r"^there is a method called 'fedavg' already .*; take another name\.$"):
+        register("fedavg", FedProx)
 
 
 def test_a_method_without_a_round_says_what_is_missing() -> None:

@@ -152,6 +152,27 @@ def _pair_by_pair(stack: TensorDict, weights: Tensor, merge: Callable[[str], Pai
     return adapter(result)
 
 
+def difference(stack: TensorDict, one: TensorDict) -> TensorDict:
+    """What each client's adapter ``[K]`` adds to ``one``: LoRA by its product, exactly, at twice the rank."""
+    stems = lora_stems(stack)
+    result = {name: stack[name] - one[name] for name in names(stack) if name.rpartition("/")[0] not in stems}
+    for stem in stems:
+        A, B = ([stack[f"{stem}/{part}"], one[f"{stem}/{part}"].expand_as(stack[f"{stem}/{part}"])] for part in "AB")
+        scale = stack[f"{stem}/scale"][:, None, None]
+        result[f"{stem}/A"] = torch.cat(A, dim=1)
+        result[f"{stem}/B"] = torch.cat([scale * B[0], -one[f"{stem}/scale"] * B[1]], dim=2)
+        result[f"{stem}/scale"] = torch.ones_like(stack[f"{stem}/scale"])
+    return TensorDict(result, batch_size=stack.batch_size)
+
+
+def agreement(stack: TensorDict) -> float:
+    """Mean cosine of all pairs of clients' updates: one where all pull alike, below zero where they oppose each other.
+
+    NaN with a single client.
+    """
+    return float(cosine(stack)[~torch.eye(len(stack), dtype=torch.bool)].mean())
+
+
 def dense(one: TensorDict, stem: str) -> Tensor:
     """``scale * B A`` as an O x D matrix: for tests and export, not for training."""
     product: Tensor = one[f"{stem}/scale"] * (one[f"{stem}/B"] @ one[f"{stem}/A"])

@@ -24,6 +24,7 @@ class Progress:
         ledger: bytes so far.
         seconds: spent so far, by activity.
         work: optimiser steps and training examples so far, of clients and of the server.
+        logged: of every number that the method logs, its sum over rounds and in how many rounds it was there.
         before: metrics of the untouched start.
         metrics, clients: of the last evaluation.
         events_size: bytes of the event log that belong to the rounds done.
@@ -35,6 +36,7 @@ class Progress:
     ledger: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
+    logged: dict[str, list[float]] = field(default_factory=dict)
     before: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     clients: dict[str, dict[str, float]] = field(default_factory=dict)

@@ -139,6 +139,7 @@ class Summary(Told):
     bytes: dict[str, Any] = Field(description="`up`, `down`, both `by_kind` of message, and of `evaluation` apart")
     seconds: dict[str, float] = Field(description="`total`, and its parts `train`, `evaluate`, `communicate`")
     work: dict[str, float] = Field(description="optimiser `steps` and training `examples` of all clients together")
+    log: dict[str, float] = Field(description="what the method logged, each number's mean over the rounds that had it")
     model: dict[str, str] = Field(description="`name` and `fingerprint` of the base")
     environment: dict[str, Any] = Field(description="versions, threads, stack size, load; as in `environment.json`")
 

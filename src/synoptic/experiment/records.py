@@ -63,7 +63,8 @@ class RunRecord:
         """Every number of a finished run by name.
 
         Metrics as they are (``shared/base/accuracy/mean``), the same before training (``before/...``), and
-        ``bytes/up``, ``bytes/down``, ``bytes/total``, ``seconds/<part>``, ``work/<part>``, ``rounds``.
+        ``bytes/up``, ``bytes/down``, ``bytes/total``, ``seconds/<part>``, ``work/<part>``, ``rounds``,
+        and what the method logged, as its mean over rounds, ``log/<name>``.
         """
         summary = self.summary
         if not summary:
@@ -76,6 +77,7 @@ class RunRecord:
             "bytes/total": sum(moved.values()),
             **{f"seconds/{part}": value for part, value in summary["seconds"].items()},
             **{f"work/{part}": value for part, value in summary.get("work", {}).items()},
+            **{f"log/{name}": value for name, value in summary.get("log", {}).items()},
             "rounds": float(summary["rounds"]),
         }
 

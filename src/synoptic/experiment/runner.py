@@ -195,6 +195,9 @@ class Session:
         metrics = self._evaluate(t) if last or (every and (t + 1) % every == 0) else {}
         up, down = (self.server.ledger.total(way) for way in ("up", "down"))
         self.progress.round = t + 1
+        for name, value in self.server.log.items():
+            total, rounds = self.progress.logged.get(name, (0.0, 0))
+            self.progress.logged[name] = [total + value, rounds + 1]
         self._tell({
             "type": "round", "round": t, "rounds": self.recipe.rounds, "seconds": time.perf_counter() - started,
             "loss": self.server.log.get("loss"), "clients": len(self.server.sampled), "failed": failed,
@@ -253,6 +256,7 @@ class Session:
             "bytes": self.server.ledger.summary(),
             "seconds": {"total": sum(seconds.values()), **seconds},
             "work": dict(self.server.work),
+            "log": {name: total / rounds for name, (total, rounds) in self.progress.logged.items()},
             "model": {"name": self.recipe.model, "fingerprint": self.bench.model.fingerprint},
             "environment": read_json(self.folder.environment),
         }

@@ -22,7 +22,9 @@ from synoptic.federation.bench import Bench
 from synoptic.federation.message import Replies, Stacked, Work, add_work
 from synoptic.federation.personal import Personal
 from synoptic.learning.batches import plan
+from synoptic.learning.classifier import ClassificationLoss, image_embeddings
 from synoptic.learning.fit import Fitted, Loss, Penalty, fit
+from synoptic.learning.spec import TrainSpec
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -73,14 +75,35 @@ class Cohort:
         return generator(self.bench.seed, purpose, self.round, client)
 
     @property
-    def classification(self) -> Loss:
-        """Cross-entropy of images against the names of all base classes."""
+    def labels(self) -> list[Tensor]:
+        """Where each client's examples' classes stand among the base classes, in as few bytes as these allow."""
+        classes = self.bench.data.base_classes
+        kind = torch.int16 if len(classes) <= torch.iinfo(torch.int16).max else torch.int32
+        return [self.classification().targets(positions).to(kind) for positions in self.positions]
+
+    def classification(self, texts: Tensor | None = None) -> ClassificationLoss:
+        """Cross-entropy of images against the names of all base classes.
+
+        Args:
+            texts: embeddings of these names ``[C, E]``, where the server computes them.
+        """
         data = self.bench.data
-        return self.bench.classifier.loss(self.bench.train_rows, data.train.labels, data.base_classes)
+        given = texts if texts is None else texts.unsqueeze(0)
+        return self.bench.classifier.loss(self.bench.train_rows, data.train.labels, data.base_classes, given)
+
+    def embeddings(self, worn: TensorDict | None) -> list[Tensor]:
+        """Normalised embeddings ``[n_k, E]`` of each client's training images.
+
+        Args:
+            worn: one adapter for all, a stack ``[K]``, or None for the untouched base.
+        """
+        stack = expand(worn, len(self)) if worn is not None and not worn.batch_dims else worn
+        tensors = leaves(stack) if stack is not None else {}
+        return image_embeddings(self.bench.classifier, self.bench.train_rows, tensors, self.positions)
 
     def fit(
         self, start: TensorDict, loss: Loss | None = None, penalty: Penalty | None = None,
-        trainable: str | Sequence[str] = "*",
+        trainable: str | Sequence[str] = "*", train: TrainSpec | Sequence[TrainSpec] | None = None,
     ) -> Fitted:  # fmt: skip
         """Local training from one adapter for all (batch size ``[]``) or from a stack ``[K]``.
 
@@ -89,15 +112,18 @@ class Cohort:
             loss: classification when left out.
             penalty: an extra term, such as `synoptic.learning.objectives.proximal.proximal`.
             trainable: name patterns of what may move.
+            train: other epochs or steps than the recipe's, for all clients or for each.
         """
         bench = self.bench
         stack = start if start.batch_dims else expand(start, len(self))
+        train = train or bench.train
+        specs = [train] * len(self) if isinstance(train, TrainSpec) else train
         plans = [
-            plan(positions, bench.train, bench.seed, self.round, client)
-            for client, positions in zip(self.clients, self.positions, strict=True)
+            plan(positions, spec, bench.seed, self.round, client)
+            for client, positions, spec in zip(self.clients, self.positions, specs, strict=True)
         ]
         rate = bench.train.rate(self.round, bench.rounds)
-        fitted = fit(stack, plans, loss or self.classification, bench.train, rate, trainable, penalty)
+        fitted = fit(stack, plans, loss or self.classification(), bench.train, rate, trainable, penalty)
         seen = sum(len(rows) for steps in plans for rows in steps)
         add_work(self.work, {"steps": float(fitted.steps.sum()), "examples": float(seen)})
         return fitted

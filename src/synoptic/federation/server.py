@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
 from tensordict import TensorDict
 
+from synoptic.adapters.stack import expand
 from synoptic.core import SynopticError
 from synoptic.core.seeds import numpy_generator
 from synoptic.federation.bench import Bench
@@ -26,6 +28,12 @@ from synoptic.federation.message import (
 from synoptic.federation.spec import FederationSpec
 from synoptic.federation.state import State
 from synoptic.federation.validate import Sent, validated
+from synoptic.learning.batches import plan
+from synoptic.learning.fit import Fitted, Loss, fit
+from synoptic.learning.spec import TrainSpec
+
+SERVER = -1
+"""The server's number where random streams go by client."""
 
 
 class Federation(Protocol):
@@ -120,6 +128,41 @@ class Server:
         self.failures += replies.failures
         self._enough(task, len(clients), replies)
         return replies
+
+    def refuse(self, replies: Replies, task: str, odd: Callable[[dict[str, Field]], str | None]) -> Replies:
+        """Leave out replies in which a method finds something wrong that the general checks cannot know.
+
+        Args:
+            replies: from `ask`.
+            task: what had been asked.
+            odd: one client's fields -> what is wrong with them, or None.
+
+        Raises:
+            RoundFailed: fewer valid replies than the recipe's ``federation.min_replies``.
+        """
+        reasons = [odd(replies.of(place)) for place in range(len(replies))]
+        if not any(reasons):
+            return replies
+        failures = [
+            Failure(client, self.round, task, reason)
+            for client, reason in zip(replies.clients, reasons, strict=True)
+            if reason
+        ]
+        self.failures += failures
+        kept = replies.keep([place for place, reason in enumerate(reasons) if not reason], failures)
+        self._enough(task, len(replies) + len(replies.failures), kept)
+        return kept
+
+    def fit(self, start: TensorDict, examples: int, loss: Loss, train: TrainSpec) -> Fitted:
+        """Training on the server: `Cohort.fit` for one adapter and ``examples`` rows that ``loss`` knows by number.
+
+        The work is counted as ``server_steps`` and ``server_examples``.
+        """
+        steps = plan(np.arange(examples), train, self.bench.seed, self.round, SERVER)
+        fitted = fit(expand(start, 1), [steps], loss, train, train.rate(self.round, self.bench.rounds))
+        seen = sum(len(rows) for rows in steps)
+        add_work(self.work, {"server_steps": float(fitted.steps.sum()), "server_examples": float(seen)})
+        return fitted
 
     def _addressed(
         self, to: Sequence[int] | None, payload: dict[str, Field | Each]

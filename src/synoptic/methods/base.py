@@ -21,7 +21,7 @@ from synoptic.federation.message import Replies
 from synoptic.federation.server import Server
 from synoptic.methods.evaluation import evaluate_cohort
 
-__all__ = ["Cohort", "Method", "Replies", "Section", "Server", "load_method", "registry", "task"]
+__all__ = ["Cohort", "Method", "Replies", "Section", "Server", "load_method", "register", "registry", "task"]
 
 GROUP = "synoptic.methods"
 
@@ -79,6 +79,19 @@ class Method:
 def registry() -> dict[str, EntryPoint]:
     """All installed methods by name, those of other packages included."""
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def register(name: str, method: type[Method]) -> None:
+    """Make a method known in this process, for scripts and notebooks; an entry point makes it known everywhere.
+
+    Raises:
+        SynopticError: another method has that name.
+    """
+    point = EntryPoint(name, f"{method.__module__}:{method.__qualname__}", GROUP)
+    if registry().get(name, point) != point:
+        raise SynopticError(f"there is a method called '{name}' already ({registry()[name].value})",
+                            "take another name")  # fmt: skip
+    registry()[name] = point
 
 
 def load_method(name: str) -> type[Method]:

@@ -1,6 +1,6 @@
 """PromptFL (Guo et al. 2023): clients learn a few context vectors of the class prompts; both towers stay frozen.
 
-The prompt is CoOp's (Zhou et al. 2022, eq. 2): [start] v_1 ... v_M [class name] [end], one context for all classes.
+The prompt is CoOp's (Zhou et al. 2022, eq. 2): ``[start] v_1 ... v_M [class name] [end]``, one context for all classes.
 Images never change, so their features are computed once for the whole run.
 """
 

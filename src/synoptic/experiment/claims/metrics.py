@@ -19,6 +19,7 @@ COUNTS: Mapping[str, Sequence[str]] = {
     "bytes": ("up", "down", "total"),
     "seconds": ("total", "train", "evaluate", "communicate"),
     "work": (),
+    "log": (),
     "rounds": (),
 }
 BEFORE = "before"
