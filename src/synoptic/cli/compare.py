@@ -72,7 +72,8 @@ def compare_command(
     if report is not None:
         from synoptic.experiment.report import write_report
 
-        write_report(result.groups, report, title=suite.title, baseline=suite.baseline, metrics=suite.metrics)
+        write_report(result.groups, report, title=suite.title, baseline=suite.baseline, metrics=suite.metrics,
+                     unfinished=[f"{problem.cell}: {problem.sentence}" for problem in result.problems])  # fmt: skip
         typer.echo(f"report: {report}")
     typer.echo(f"{folder}" if quiet else f"tables: {folder}")
     if result.problems:

@@ -10,7 +10,7 @@ import pytest
 from synoptic.experiment.report.draw import WIDTH, drawing, identifier, line_look, plain, svg
 from synoptic.experiment.report.palette import sentinel
 
-NASTY = 'a<b> & "c" $x_1$ 好'
+NASTY = 'a<b> & "c" $x_1$ 0.123456 好'
 
 
 def drawn(name: str = "one", label: str = "A drawing.") -> str:
