@@ -10,12 +10,12 @@ READY := $(VENV)/.ready
 export SYNOPTIC_SHARED_DATA ?= $(abspath $(wildcard ../shared/data))
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow lint bench bench-peers results clean
+.PHONY: demo test test-slow lint bench bench-peers results docs clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs]"
 	touch $@
 
 demo: $(READY)  ## tune a shared adapter over five clients on real handwriting, then compare methods; a minute or two
@@ -45,6 +45,10 @@ bench-peers: $(READY)  ## the same workload on other engines, each in an environ
 
 results: $(READY)  ## every suite over its seeds, to benchmarks/results/suites and docs/results.md
 	$(BIN)/python -m benchmarks.results
+
+docs: $(READY)  ## the documentation site into build/site; a broken link or reference fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open build/site/index.html in a browser"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -33,8 +33,12 @@ def compare_command(
         str | None, typer.Option(metavar="METHOD", help="Whom others are compared with; default the first.")
     ] = None,
     metric: Annotated[list[str] | None, typer.Option(metavar="NAME", help="One more column; repeatable.")] = None,
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs lie.")] = Path("runs"),
-    jobs: Annotated[int, typer.Option(min=1, help="Processes at once; set compute.threads=1 with them.")] = 1,
+    output: Annotated[
+        Path, typer.Option(metavar="FOLDER", show_default=False, help="Where runs lie; default runs.")
+    ] = Path("runs"),
+    jobs: Annotated[
+        int, typer.Option(show_default=False, help="Processes at once; set compute.threads=1 with them; default 1.")
+    ] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run all anew instead of reusing finished runs.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML report as well.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the comparison's folder.")] = False,
@@ -46,6 +50,8 @@ def compare_command(
     YAML file with a `methods` key is a whole suite. KEY=VALUE settings hold for all. Finished runs are reused, stopped
     ones go on.
     """
+    if jobs < 1:
+        raise click.UsageError("--jobs must be at least 1")
     from synoptic.experiment.suite import suite_of_words
 
     suite = suite_of_words(words, seeds, baseline, metric or ())
