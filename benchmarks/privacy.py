@@ -31,7 +31,7 @@ from synoptic.core.files import read_json, write_json, write_text
 from synoptic.data.federated import FederatedData, build
 from synoptic.data.spec import DataSpec
 from synoptic.data.world_task import world_task
-from synoptic.experiment.statistics import estimate
+from synoptic.experiment.comparison.statistics import estimate
 from synoptic.federation.bench import Bench, make_bench
 from synoptic.federation.local import LocalFederation
 from synoptic.federation.message import Replies

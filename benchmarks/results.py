@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from synoptic.core.files import read_json, write_json, write_text
-from synoptic.experiment.compare import page
+from synoptic.experiment.comparison.compare import page
+from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.matrix import Comparison, run_suite
+from synoptic.experiment.comparison.suite import Suite, read_suite
+from synoptic.experiment.comparison.text import markdown
 from synoptic.experiment.display import output
 from synoptic.experiment.display.matrix import LineMatrix
 from synoptic.experiment.folder import RunFolder
-from synoptic.experiment.groups import Group
-from synoptic.experiment.matrix import Comparison, run_suite
 from synoptic.experiment.records import RunRecord
-from synoptic.experiment.suite import Suite, read_suite
-from synoptic.experiment.table_text import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = ROOT / "benchmarks" / "suites"

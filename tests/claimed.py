@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from synoptic.experiment.comparison.groups import Group
 from synoptic.experiment.folder import RunFolder
-from synoptic.experiment.groups import Group
 from synoptic.experiment.records import RunRecord
 
 SCORE = "shared/base/accuracy/mean"

@@ -15,12 +15,12 @@ import typer.main
 
 from pages import ROOT, blocks, commands, pages, read, rows, sections
 from synoptic.cli import app
+from synoptic.experiment.comparison.statistics import CONFIDENCE, LEAST
+from synoptic.experiment.comparison.suite import Suite
+from synoptic.experiment.comparison.table import SAME_WORK
 from synoptic.experiment.keys import keys, value_text
 from synoptic.experiment.recipe import load_recipe
 from synoptic.experiment.runner import run
-from synoptic.experiment.statistics import CONFIDENCE, LEAST
-from synoptic.experiment.suite import Suite
-from synoptic.experiment.table import SAME_WORK
 from synoptic.methods import base
 
 QUICK = ("rounds=2", "data.train_limit=140", "data.test_limit=100", "compute.threads=1", "federation.stack=5")

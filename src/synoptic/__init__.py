@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synoptic.core.errors import SynopticError
-    from synoptic.experiment.matrix import Comparison
+    from synoptic.experiment.comparison.matrix import Comparison
     from synoptic.experiment.recipe import Recipe, load_recipe
     from synoptic.experiment.runner import Observer, RunResult
     from synoptic.models.load import base_folder as base_folder
@@ -26,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Comparison": "synoptic.experiment.matrix",
+    "Comparison": "synoptic.experiment.comparison.matrix",
     "Recipe": "synoptic.experiment.recipe",
     "RunResult": "synoptic.experiment.runner",
     "SynopticError": "synoptic.core.errors",
@@ -80,8 +80,8 @@ def compare(
     """
     from pathlib import Path
 
-    from synoptic.experiment.matrix import run_suite
-    from synoptic.experiment.suite import suite_of_words
+    from synoptic.experiment.comparison.matrix import run_suite
+    from synoptic.experiment.comparison.suite import suite_of_words
 
     return run_suite(suite_of_words(words, seeds, baseline), Path(output), observers)
 

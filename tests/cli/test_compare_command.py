@@ -7,9 +7,10 @@ from rich.console import Console
 
 from runs import SMALL, stop_at
 from synoptic import cli, compare
-from synoptic.experiment import display, matrix
+from synoptic.experiment import display
+from synoptic.experiment.comparison import matrix
+from synoptic.experiment.comparison.suite import suite_of_words
 from synoptic.experiment.events import Event
-from synoptic.experiment.suite import suite_of_words
 
 WORDS = ["fedavg", "local", *SMALL, "rounds=1"]
 

@@ -52,10 +52,10 @@ def compare_command(
     """
     if jobs < 1:
         raise click.UsageError("--jobs must be at least 1")
-    from synoptic.experiment.suite import suite_of_words
+    from synoptic.experiment.comparison.suite import suite_of_words
 
     suite = suite_of_words(words, seeds, baseline, metric or ())
-    from synoptic.experiment.compare import compare
+    from synoptic.experiment.comparison.compare import compare
     from synoptic.experiment.display import output as screen
     from synoptic.experiment.display.comparison import show_comparison
     from synoptic.experiment.display.matrix import LineMatrix, LiveMatrix, MatrixWatcher

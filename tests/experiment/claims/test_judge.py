@@ -13,8 +13,8 @@ from synoptic.core import SynopticError
 from synoptic.experiment.claims.expression import Term
 from synoptic.experiment.claims.judge import Verdict, check_place, judge
 from synoptic.experiment.claims.relation import parse_relation
-from synoptic.experiment.groups import Group
-from synoptic.experiment.statistics import difference
+from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.statistics import difference
 
 APART = "mean(b: shared/base/accuracy) - mean(a: shared/base/accuracy)"
 

@@ -9,7 +9,7 @@ from claimed import SMALL, write
 from synoptic.core import SynopticError
 from synoptic.experiment.claims.reading import find_claims, read_claims
 from synoptic.experiment.claims.spec import ClaimsFile
-from synoptic.experiment.suite import Suite
+from synoptic.experiment.comparison.suite import Suite
 
 ROOT = Path(__file__).parents[3]
 Changed = Callable[[str, str], str]

@@ -11,9 +11,9 @@ from synoptic.core.errors import SynopticError
 from synoptic.data.spec import CLIENTS, DataSpec
 from synoptic.experiment.claims.judge import Verdict, judge
 from synoptic.experiment.claims.spec import Claim, ClaimsFile
-from synoptic.experiment.matrix import Comparison, Observer, run_suite
+from synoptic.experiment.comparison.matrix import Comparison, Observer, run_suite
+from synoptic.experiment.comparison.suite import Cell, Suite
 from synoptic.experiment.problems import RecipeError
-from synoptic.experiment.suite import Cell, Suite
 
 Watching = Callable[[], AbstractContextManager[Observer]]
 

@@ -19,8 +19,8 @@ from synoptic.core.errors import SynopticError, nearest
 from synoptic.experiment.claims.expression import Expression, Floats, Term, terms, value
 from synoptic.experiment.claims.metrics import absent, full_name, is_counted
 from synoptic.experiment.claims.relation import Relation
-from synoptic.experiment.groups import Group
-from synoptic.experiment.statistics import CONFIDENCE, LEAST, bootstrap
+from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.statistics import CONFIDENCE, LEAST, bootstrap
 
 STRADDLES = "part of the interval satisfies the claim"
 """Why most undecided claims are undecided."""

@@ -17,8 +17,8 @@ from synoptic.experiment.claims.text import (
     value_text,
     verdict_text,
 )
-from synoptic.experiment.compare import page as suite_page
-from synoptic.experiment.statistics import LEAST
+from synoptic.experiment.comparison.compare import page as suite_page
+from synoptic.experiment.comparison.statistics import LEAST
 
 HOW = f"""\
 ## How verdicts are made

@@ -28,9 +28,9 @@ from typing import Any
 from synoptic.core.errors import SynopticError, nearest
 from synoptic.experiment.claims.judge import check_place
 from synoptic.experiment.claims.spec import Claim, ClaimsFile, Head
+from synoptic.experiment.comparison.suite import Suite, parse_suite
 from synoptic.experiment.problems import RecipeError, check
 from synoptic.experiment.recipe import ENDINGS
-from synoptic.experiment.suite import Suite, parse_suite
 from synoptic.experiment.yaml_text import Path_, read_yaml
 
 FOLDER = Path("claims")

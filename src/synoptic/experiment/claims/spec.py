@@ -13,7 +13,7 @@ from synoptic.core.config import Section
 from synoptic.core.errors import SynopticError, nearest
 from synoptic.experiment.claims.metrics import check_spelling
 from synoptic.experiment.claims.relation import Relation, parse_relation
-from synoptic.experiment.suite import Settings, Suite
+from synoptic.experiment.comparison.suite import Settings, Suite
 
 OURS: Literal["ours"] = "ours"
 

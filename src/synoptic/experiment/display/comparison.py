@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from synoptic.experiment.table import Table
-from synoptic.experiment.table_text import (
+from synoptic.experiment.comparison.table import Table
+from synoptic.experiment.comparison.text import (
     cell_text,
     compared,
     difference_rows,

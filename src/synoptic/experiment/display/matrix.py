@@ -44,7 +44,7 @@ class MatrixWatcher:
         return None
 
     def __call__(self, event: Event) -> None:
-        """Take one event of `synoptic.experiment.matrix.run_suite`."""
+        """Take one event of `synoptic.experiment.comparison.matrix.run_suite`."""
         getattr(self, f"on_{event['type']}")(event)
 
     def on_suite_started(self, event: Event) -> None:

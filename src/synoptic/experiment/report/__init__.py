@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from synoptic.experiment.groups import Group
+    from synoptic.experiment.comparison.groups import Group
 
 __all__ = ["write_report"]
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING
 
-from synoptic.experiment.groups import Group
+from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.statistics import Estimate, estimate
+from synoptic.experiment.comparison.table import MODELS, Column, Row, Table
+from synoptic.experiment.comparison.text import cell_text
 from synoptic.experiment.report.draw import TEXT, drawing, identifier, plain, svg
 from synoptic.experiment.report.palette import sentinel, series_colour
 from synoptic.experiment.report.parts import DASH, Block, Cell, Figure, Grid, row, sentence, shortened
 from synoptic.experiment.report.results import NOTHING, before_and_after, row_title
 from synoptic.experiment.report.scene import Scene
-from synoptic.experiment.statistics import Estimate, estimate
-from synoptic.experiment.table import MODELS, Column, Row, Table
-from synoptic.experiment.table_text import cell_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

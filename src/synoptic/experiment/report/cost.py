@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from synoptic.experiment.comparison.groups import Group
 from synoptic.experiment.display.numbers import bytes_text, seconds_text
-from synoptic.experiment.groups import Group
 from synoptic.experiment.report.draw import TEXT, drawing, identifier, plain, svg
 from synoptic.experiment.report.palette import sentinel
 from synoptic.experiment.report.parts import Block, Figure, Grid, Key, plural, row, shortened

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synoptic.experiment.groups import Group
+from synoptic.experiment.comparison.groups import Group
 from synoptic.experiment.records import RunRecord, flat
 from synoptic.experiment.report.parts import DASH, Block, Cell, Fold, Grid, plural, row
 from synoptic.experiment.report.scene import Scene

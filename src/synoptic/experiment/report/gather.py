@@ -10,7 +10,7 @@ from typing import Any
 
 from synoptic.core.errors import SynopticError
 from synoptic.core.files import read_json
-from synoptic.experiment.groups import PROBLEM, Group, group
+from synoptic.experiment.comparison.groups import PROBLEM, Group, group
 from synoptic.experiment.records import RunRecord, flat, read_run
 from synoptic.experiment.report.claims import check_claims
 from synoptic.experiment.report.facts import settings_apart

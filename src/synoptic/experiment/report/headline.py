@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from math import isnan
 
+from synoptic.experiment.comparison.groups import Group, same_problem
+from synoptic.experiment.comparison.statistics import Difference, difference
+from synoptic.experiment.comparison.table import Column, Row, Table
+from synoptic.experiment.comparison.text import is_clear
 from synoptic.experiment.display.numbers import bytes_text
-from synoptic.experiment.groups import Group, same_problem
 from synoptic.experiment.report.parts import FIXED, MINUS, plural
 from synoptic.experiment.report.results import before_and_after, row_title
 from synoptic.experiment.report.scene import Scene
-from synoptic.experiment.statistics import Difference, difference
-from synoptic.experiment.table import Column, Row, Table
-from synoptic.experiment.table_text import is_clear
 
 ORDER = ("HM", "base", "local", "global")
 """The measure that methods are ranked by: the first that every row has, else the first that most have."""

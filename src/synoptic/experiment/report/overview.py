@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synoptic.experiment.groups import PROBLEM
+from synoptic.experiment.comparison.groups import PROBLEM
+from synoptic.experiment.comparison.table import Column
+from synoptic.experiment.comparison.text import cell_text
 from synoptic.experiment.records import flat
 from synoptic.experiment.report.facts import setting, settings_apart
 from synoptic.experiment.report.headline import NAMES, main_column
 from synoptic.experiment.report.parts import Block, Cell, Grid, row, sentence
 from synoptic.experiment.report.results import NOTHING, row_title
 from synoptic.experiment.report.scene import Scene
-from synoptic.experiment.table import Column
-from synoptic.experiment.table_text import cell_text
 
 
 def overview(scenes: Sequence[Scene]) -> Block | None:

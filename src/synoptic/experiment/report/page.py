@@ -11,7 +11,7 @@ from synoptic.core.errors import SynopticError
 from synoptic.core.files import write_text
 from synoptic.data import manifest
 from synoptic.data.federated import FederatedData
-from synoptic.experiment.groups import Group
+from synoptic.experiment.comparison.groups import Group
 from synoptic.experiment.report.bars import bars
 from synoptic.experiment.report.claims import check_claims, claims
 from synoptic.experiment.report.clients import heat_map

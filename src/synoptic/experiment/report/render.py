@@ -9,10 +9,10 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from synoptic.experiment.comparison.table import Column
 from synoptic.experiment.report.palette import DARK, LIGHT, custom_properties, dash, marker, series_colour
 from synoptic.experiment.report.parts import Block, Key
 from synoptic.experiment.report.terms import anchor, glossary, meaning
-from synoptic.experiment.table import Column
 
 SHAPES: Final = {
     "o": "M17 2.6a3.4 3.4 0 1 0 .01 0z",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from synoptic.experiment.groups import Group
+from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.statistics import Difference, Estimate, difference, estimate
+from synoptic.experiment.comparison.table import COLUMNS, MODELS, Column, Row, Table
+from synoptic.experiment.comparison.text import ABSENT, cell_text, compared, difference_text, heading, is_clear
 from synoptic.experiment.report.history import Curve
 from synoptic.experiment.report.parts import FIXED, MINUS, Block, Cell, Grid, and_list, plural, row
 from synoptic.experiment.report.scene import Scene
-from synoptic.experiment.statistics import Difference, Estimate, difference, estimate
-from synoptic.experiment.table import COLUMNS, MODELS, Column, Row, Table
-from synoptic.experiment.table_text import ABSENT, cell_text, compared, difference_text, heading, is_clear
 
 NOTHING = Cell(ABSENT, absent=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from synoptic.experiment.groups import Group, same_problem
+from synoptic.experiment.comparison.groups import Group, same_problem
 from synoptic.experiment.report.clients import accuracies, table_of
 from synoptic.experiment.report.draw import drawing, identifier, line_look, plain, svg
 from synoptic.experiment.report.palette import sentinel

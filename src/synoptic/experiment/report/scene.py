@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from synoptic.experiment.groups import Group
+from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.table import MODELS, Table
 from synoptic.experiment.records import RunRecord
 from synoptic.experiment.report.history import Curve, History, read_history
-from synoptic.experiment.table import MODELS, Table
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from synoptic.core.errors import SynopticError, nearest
-from synoptic.experiment.groups import Group
+from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.table import MODELS, tabulate
 from synoptic.experiment.report.history import LOG, History
 from synoptic.experiment.report.scene import (
     Scene,
@@ -15,7 +16,6 @@ from synoptic.experiment.report.scene import (
     place_of,
     read_histories,
 )
-from synoptic.experiment.table import MODELS, tabulate
 
 
 def make_scenes(groups: Sequence[Group], baseline: str | None = None, metrics: Sequence[str] = ()) -> list[Scene]:

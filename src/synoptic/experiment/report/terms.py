@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from synoptic.experiment.comparison.table import COLUMNS, Column
 from synoptic.experiment.report.parts import FIXED, sentence
-from synoptic.experiment.table import COLUMNS, Column
 
 SPLITS: Final = "Images are classified among the names of the split's own classes."
 

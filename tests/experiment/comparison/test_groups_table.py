@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from synoptic.core import SynopticError
+from synoptic.experiment.comparison.groups import Group, differences, group, same_problem
+from synoptic.experiment.comparison.table import Table, tabulate
+from synoptic.experiment.comparison.text import as_csv, as_json, cell_text, difference_text, is_clear, markdown
 from synoptic.experiment.folder import RunFolder
-from synoptic.experiment.groups import Group, differences, group, same_problem
 from synoptic.experiment.records import RunRecord
-from synoptic.experiment.table import Table, tabulate
-from synoptic.experiment.table_text import as_csv, as_json, cell_text, difference_text, is_clear, markdown
 
 
 def record(method: str = "fedavg", seed: int = 0, base: float = 0.5, model: str = "shared", **more: Any) -> RunRecord:

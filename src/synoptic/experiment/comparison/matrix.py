@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from synoptic.core.errors import SynopticError
+from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.suite import Cell, Suite
+from synoptic.experiment.comparison.table import Table, tabulate
 from synoptic.experiment.events import Event
-from synoptic.experiment.groups import Group
 from synoptic.experiment.recipe import Recipe, read_recipe
 from synoptic.experiment.records import RunRecord, read_run
-from synoptic.experiment.suite import Cell, Suite
-from synoptic.experiment.table import Table, tabulate
 
 Observer = Callable[[Event], None]
 
@@ -161,7 +161,7 @@ def perform(job: Job, observers: Sequence[Observer] = ()) -> Path | str:
 
 def _results(waiting: Sequence[Job], jobs: int, tell: Observer) -> Iterator[tuple[Job, Path | str]]:
     if jobs > 1 and len(waiting) > 1:
-        from synoptic.experiment.workers import in_processes
+        from synoptic.experiment.comparison.workers import in_processes
 
         yield from in_processes(waiting, min(jobs, len(waiting)), tell)
         return

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synoptic.core.files import write_json, write_text
-from synoptic.experiment.matrix import Comparison, Observer, run_suite
-from synoptic.experiment.suite import Suite
-from synoptic.experiment.table_text import as_csv, as_json, markdown
+from synoptic.experiment.comparison.matrix import Comparison, Observer, run_suite
+from synoptic.experiment.comparison.suite import Suite
+from synoptic.experiment.comparison.text import as_csv, as_json, markdown
 from synoptic.experiment.yaml_text import dump_yaml
 
 
@@ -19,7 +19,7 @@ def compare(
     """Run what is missing of a suite and write what came of it.
 
     Args:
-        suite: from `synoptic.experiment.suite.read_suite` or `suite_of_words`.
+        suite: from `synoptic.experiment.comparison.suite.read_suite` or `suite_of_words`.
         output: where runs lie, and below it the comparison's folder.
         observers: called with the suite's events.
         jobs: processes at work at once.

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from synoptic.core.errors import SynopticError, nearest
-from synoptic.experiment.groups import BUDGET, PROBLEM, Group, differences, same_problem
-from synoptic.experiment.statistics import Difference, Estimate, difference, estimate
+from synoptic.experiment.comparison.groups import BUDGET, PROBLEM, Group, differences, same_problem
+from synoptic.experiment.comparison.statistics import Difference, Estimate, difference, estimate
 
 BUSY = 0.5
 """Cores at other work from which on seconds cannot be trusted."""

@@ -9,12 +9,12 @@ from runs import SMALL, small, stop_at
 from synoptic.core import SynopticError
 from synoptic.core.files import read_json
 from synoptic.experiment import runner
-from synoptic.experiment.compare import compare
+from synoptic.experiment.comparison.compare import compare
+from synoptic.experiment.comparison.matrix import find_run, run_suite
+from synoptic.experiment.comparison.suite import Suite, suite_of_words
 from synoptic.experiment.display.matrix import MatrixWatcher
 from synoptic.experiment.events import Event
 from synoptic.experiment.folder import RunFolder, writing
-from synoptic.experiment.matrix import find_run, run_suite
-from synoptic.experiment.suite import Suite, suite_of_words
 
 
 def trial(*words: str, seeds: int = 2) -> Suite:

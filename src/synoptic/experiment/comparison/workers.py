@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from synoptic.experiment.comparison.matrix import Job, Observer, perform
 from synoptic.experiment.events import Event
-from synoptic.experiment.matrix import Job, Observer, perform
 
 LOOK = 0.2
 """Seconds between looks at what workers tell."""

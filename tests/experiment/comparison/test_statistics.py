@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from synoptic.experiment.statistics import bootstrap, difference, estimate
+from synoptic.experiment.comparison.statistics import bootstrap, difference, estimate
 
 values = st.lists(st.floats(-10, 10, width=32), min_size=2, max_size=9)
 

@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from synoptic.experiment.comparison.statistics import Difference, Estimate
+from synoptic.experiment.comparison.table import MODELS, Column, Row, Table
 from synoptic.experiment.display.numbers import bytes_text, seconds_text
-from synoptic.experiment.statistics import Difference, Estimate
-from synoptic.experiment.table import MODELS, Column, Row, Table
 
 ABSENT = "n/a"
 """Stands where a measure does not apply: a shared-only method has no personal model, whatever its accuracy would be."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from synoptic.core import SynopticError
-from synoptic.experiment.suite import Cell, Suite, is_setting, parse_suite, read_suite, suite_of_words
+from synoptic.experiment.comparison.suite import Cell, Suite, is_setting, parse_suite, read_suite, suite_of_words
 
 
 def suite(**content: Any) -> Suite:

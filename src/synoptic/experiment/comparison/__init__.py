@@ -1,0 +1,1 @@
+"""Methods side by side: suites of runs, groups over seeds, tables with intervals and paired differences."""
