@@ -32,7 +32,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of the small file, made once."""
     folder = tmp_path_factory.mktemp("runs")
     path = write(folder)
-    assert cli.main(["claims", str(path), "--output", str(folder / "made"), "--results", "none", "-q"]) == 0
+    options = ["--output", str(folder / "made"), "--results", "none", "--page", "none", "-q"]
+    assert cli.main(["claims", str(path), *options]) == 0
     return folder / "made"
 
 
