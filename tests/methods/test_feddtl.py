@@ -274,6 +274,29 @@ def test_the_guard_holds_generic_words_nearer_to_where_they_were() -> None:
     assert moved[1] < 0.8 * moved[0]
 
 
+@pytest.mark.parametrize("uplink", ["embeddings", "prototypes"])
+def test_messages_as_bytes_change_nothing(uplink: str) -> None:
+    on = bench(digits(), BOTH, batch_size=6, **SGD)
+    method = feddtl(warm_up=1, uplink=uplink, noise=2.0)
+    here, wired = (play(method, serve(method, on, stack=2, wire=wire), 3) for wire in (False, True))
+    assert same(method.shared_model(here), method.shared_model(wired))
+    assert here.ledger.summary() == wired.ledger.summary()
+
+
+@pytest.mark.parametrize("pairing", ["local", "averaged"])
+def test_whoever_takes_part_for_the_first_time_in_the_second_stage_has_what_it_needs(pairing: str) -> None:
+    method = feddtl(warm_up=1, pairing=pairing)
+    server = serve(method, bench(digits(), BOTH, **SGD), participation=1)
+    method.begin(server)
+    asked = []
+    for t in range(6):
+        server.round = t
+        asked += server.sampled
+        method.round(server, t)
+        assert server.failures == []
+    assert len(set(asked)) > 1, "the cohorts must differ, or this proves nothing"
+
+
 def test_what_a_round_logs() -> None:
     on = bench(digits(), BOTH, **SGD)
     first, second = played(on, 1, warm_up=1), played(on, 2, warm_up=1)

@@ -14,6 +14,7 @@ from synoptic.learning.spec import TrainSpec
 class ServerTrain(TrainSpec):
     """Training of the text tower on the server, each round."""
 
+    epochs: int = Field(1, ge=1, description="passes over what was sent, each round")
     batch_size: int = Field(64, ge=1, description="embeddings in a step")
 
 
