@@ -6,7 +6,8 @@ Reads `benchmarks/results/engine.json` (or the file given as an argument); no fi
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,23 @@ from synoptic.core.files import read_json
 
 MEANING = {
     "overhead_ratio": "a round of fedavg / the bare loop's round; nothing cached, one thread, stack chosen by the run",
+    "overhead_ratio_auto": "the same figure as `overhead_ratio`",
     "overhead_ratio_stack1": "the same, one client after another",
     "overhead_ratio_same_arithmetic": "against a bare loop that also computes the last block for the pooled token only",
+    "overhead_ratio_same_arithmetic_auto": "the same figure as `overhead_ratio_same_arithmetic`",
     "overhead_ratio_same_arithmetic_stack1": "the same, one client after another",
     "prefix_cache_speedup": "bare loop / cached round; LoRA in the last two of six blocks, one client after another",
     "prefix_cache_speedup_auto": "the same, stack chosen by the run",
     "prefix_cache_speedup_own": "Synoptic without the cache / with it, one client after another",
+    "feature_cache_speedup": "the same figure as `feature_cache_speedup_head`",
     "feature_cache_speedup_head": "a head on cached features, against encoding again; six small blocks",
+    "feature_cache_speedup_head_stack1": "the same, one client after another",
     "feature_cache_speedup_prompt": "context vectors on cached features, against encoding again; six small blocks",
+    "feature_cache_speedup_prompt_stack1": "the same, one client after another",
     "feature_cache_speedup_head_vitb": "the head, on a model of CLIP ViT-B/32's size",
+    "feature_cache_speedup_head_vitb_stack1": "the same, one client after another",
     "feature_cache_speedup_prompt_vitb": "the context vectors, on a model of CLIP ViT-B/32's size",
+    "feature_cache_speedup_prompt_vitb_stack1": "the same, one client after another",
     "stack_speedup": "ten clients one after another / as one stack; nothing cached, each at its best thread count",
     "stack_speedup_cached": "the same with the prefix cache",
     "stack_speedup_batch16": "ten clients in batches of 16 (above: 32, the default)",
@@ -42,12 +50,16 @@ MEANING = {
     "feddtl_speedup_full": "both rounds with all data, batches of 32",
     "feddtl_speedup_vitb": "both rounds on a model of CLIP ViT-B/32's size",
     "rss_growth": "peak memory beyond the index: 100,000 clients / 10 clients - 1",
+    "rss_growth_bytes": "peak memory beyond the index: 100,000 clients less 10 clients, bytes",
 }  # fmt: skip
 
 HEAD = (
     "Written by `python -m benchmarks.table` from `benchmarks/results/engine.json`; "
-    "[benchmarks/README.md](../benchmarks/README.md) tells how each figure is taken."
+    "[benchmarks/README.md](../benchmarks/README.md) tells how each figure is taken. "
+    "A target is met if the median meets it."
 )
+
+RELATIONS: dict[str, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">=": ge, ">": gt}
 
 CONTENDERS = {
     "synoptic": "Synoptic, as a run sets itself up",
@@ -77,13 +89,24 @@ def page(content: Mapping[str, Any]) -> list[str]:
 
 
 def _figures(content: Mapping[str, Any]) -> list[str]:
+    measured = content["repeats"]
+    if unknown := sorted(measured.keys() - MEANING.keys()):
+        raise ValueError(f"MEANING does not say what these figures are: {', '.join(unknown)}")
     rows = []
-    for key, meaning in MEANING.items():
-        if key in content:
-            raw, target = content["repeats"][key], content["targets"].get(key, "")
-            rows.append([f"`{key}`", meaning, _number(content[key]), f"{_number(min(raw))} to {_number(max(raw))}",
-                         str(len(raw)), target.replace("<", "&lt;").replace(">", "&gt;")])  # fmt: skip
-    return _table(["figure", "what", "median", "range", "repeats", "target"], rows)
+    for key in (key for key in MEANING if key in measured):
+        raw, target = measured[key], content["targets"].get(key, "")
+        rows.append([f"`{key}`", MEANING[key], _number(content[key]), f"{_number(min(raw))} to {_number(max(raw))}",
+                     str(len(raw)), target.replace("<", "&lt;").replace(">", "&gt;") or "none",
+                     _met(content[key], target)])  # fmt: skip
+    return _table(["figure", "what", "median", "range", "repeats", "target", "met"], rows)
+
+
+def _met(value: float, target: str) -> str:
+    """Whether the median meets a target such as ``>= 1.8``; nothing without a target."""
+    if not target:
+        return ""
+    relation, bound = target.split()
+    return "yes" if RELATIONS[relation](value, float(bound)) else "**no**"
 
 
 def _curves(note: Mapping[str, Any]) -> list[str]:
@@ -123,7 +146,7 @@ def _environments(environments: Any) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 1e4 else f"{value:.3g}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -30,7 +30,7 @@ def record(method: str = "fedavg", seed: int = 0, base: float = 0.5, model: str 
         "environment": {
             "packages": {"synoptic": more.get("version", "1")}, "threads": 1, "load": more.get("load", 1.0),
         },
-        "model": {"fingerprint": "f"},
+        "model": {"fingerprint": more.get("base_print", "f")},
     }  # fmt: skip
     name = f"{method}-{seed}-{base}"
     return RunRecord(RunFolder(Path(name)), recipe, "finished", summary)
@@ -125,10 +125,37 @@ def test_versions_are_told() -> None:
     assert any("different versions of Synoptic (1, 2)" in note for note in table.notes)
 
 
+def test_other_bases_are_told_and_not_paired() -> None:
+    table = tabulate([runs("fedavg", [0.5, 0.6]), runs("local", [0.6, 0.7], base_print="g")])
+    assert not row(table, "local").against
+    assert any("different bases and are not paired across them (fingerprints f, g)" in note for note in table.notes)
+
+
+def test_what_is_trained_is_told_where_it_differs() -> None:
+    lora = {"vision": {"lora": {"rank": 4, "layers": 2}, "head": None}, "text": "frozen"}
+    one, two = record("fedavg"), record("promptfl")
+    one.recipe["adapter"], two.recipe["adapter"] = lora, {"vision": "frozen", "text": {"prompt": {"length": 4}}}
+    notes = tabulate(group([one, two])).notes
+    assert "What is trained differs (fedavg: vision LoRA of rank 4 in 2 blocks, promptfl: text prompt)." in notes
+
+
+def test_a_measure_of_one_model_stands_in_its_row_only() -> None:
+    both = {"metrics": {"personal/base/accuracy/mean": 0.9}}
+    table = tabulate([runs("fedvlm", [0.4, 0.5], **both)], metrics=["shared/base/accuracy/mean"])
+    shared, personal = table.rows
+    assert shared.cells["shared/base/accuracy/mean"].mean == pytest.approx(0.45)
+    assert "shared/base/accuracy/mean" not in personal.cells
+
+
+def test_work_that_nobody_counted_is_said() -> None:
+    table = tabulate([runs("fedavg", [0.5], steps=0.0)])
+    assert "Local compute was not recorded by the version that made these runs." in table.notes
+
+
 def test_a_busy_machine_is_told() -> None:
     assert not any("too long" in note for note in tabulate([runs("fedavg", [0.5])]).notes)
     busy = tabulate([runs("fedavg", [0.5]), runs("local", [0.5], load=3.2)])
-    assert "Seconds are too long: up to 2.2 cores were busy with other work." in busy.notes
+    assert any("load was up to 2.2 above their own threads" in note for note in busy.notes)
 
 
 def test_further_columns_and_unknown_ones() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from synoptic.experiment.comparison.suite import Suite, suite_of_words
 from synoptic.experiment.display.matrix import MatrixWatcher
 from synoptic.experiment.events import Event
 from synoptic.experiment.folder import RunFolder, writing
+from synoptic.experiment.recipe import Recipe
+from synoptic.models.load import embedded
 
 
 def trial(*words: str, seeds: int = 2) -> Suite:
@@ -101,6 +106,22 @@ def test_only_a_run_of_the_same_recipe_and_seed_is_found(tmp_path: Path) -> None
     assert find_run(small(tmp_path, "fedavg", "rounds=3")) is None
     folder.rename(tmp_path / f"{folder.name}1")
     assert find_run(recipe) is None, "seed 01 is not seed 0"
+
+
+def test_a_run_on_other_files_of_the_same_name_is_not_reused(tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        shutil.copytree(embedded()["tiny-clip"], tmp_path / place / "clip")
+
+    def recipe(place: str) -> Recipe:
+        return small(tmp_path / "runs", "fedavg", "rounds=1", f"model={tmp_path / place / 'clip'}")
+
+    runner.run(recipe("one"))
+    assert recipe("one").hash == recipe("two").hash
+    assert find_run(recipe("one")) is not None
+    assert find_run(recipe("two")) is None
+    later = time.time() + 60
+    os.utime(tmp_path / "one" / "clip" / "config.json", (later, later))
+    assert find_run(recipe("one")) is None, "the base has changed since"
 
 
 @pytest.mark.parametrize("jobs", [2])

@@ -20,7 +20,7 @@ from synoptic.experiment.claims.expression import Expression, Floats, Term, term
 from synoptic.experiment.claims.metrics import absent, full_name, is_counted
 from synoptic.experiment.claims.relation import Relation
 from synoptic.experiment.comparison.groups import Group
-from synoptic.experiment.comparison.statistics import CONFIDENCE, LEAST, bootstrap
+from synoptic.experiment.comparison.statistics import CONFIDENCE, LEAST, interval_of
 
 STRADDLES = "part of the interval satisfies the claim"
 """Why most undecided claims are undecided."""
@@ -156,7 +156,7 @@ def _of_step(step: Expression, measured: Mapping[Term, Floats], confidence: floa
         return value(step, {term: row.mean(axis=axis) for term, row in zip(order, rows, strict=True)})
 
     with np.errstate(invalid="ignore"):
-        return bootstrap([[float(number) for number in measured[term]] for term in order], effect, confidence)
+        return interval_of([[float(number) for number in measured[term]] for term in order], effect, confidence)
 
 
 def _smallest(relation: Relation, known: Mapping[Term, Floats]) -> Floats:

@@ -24,11 +24,13 @@ HOW = f"""\
 ## How verdicts are made
 
 The **effect** is the left side of a claim's relation, taken on the means over seeds; "must be" says what the claim asks
-of it. pp are percentage points, x is a ratio. The interval is a 95 % bootstrap interval in which whole seeds are drawn
-with replacement, the same seeds for all terms, because runs of one seed share split, initial weights and batches. A
-claim **holds** if the whole interval satisfies it, **does not hold** if none of it does, and is **undecided** where the
-interval has both in it, or with fewer than {LEAST} seeds (unless what is counted is the same for all). Of something
-monotone the effect is the smallest step; high ends of its interval are corrected for the number of steps.
+of it. pp are percentage points, x is a ratio. The interval is the wider, end by end, of a 95 % bootstrap in which whole
+seeds are drawn with replacement, the same seeds for all terms (runs of one seed share split, initial weights and
+batches), and of Student's t on what each seed contributes. A claim **holds** if the whole interval satisfies it, **does
+not hold** if none of it does, and is **undecided** where the interval has both in it, or with fewer than {LEAST} seeds
+(unless what is counted is the same for all). Of something monotone the effect is the smallest step on the means; high
+ends of its interval are corrected for the number of steps. What stands there by seed is each seed's own smallest step,
+and the mean of those is not the effect.
 
 Intervals are of single claims: of many that are decided at 95 %, some are decided wrongly by chance. A paper's figure
 was measured on the paper's data and model; it stands here for its sign and size, and need not be matched.

@@ -12,7 +12,7 @@ from synoptic.experiment.claims.text import unit_of
 
 FOLDER = Path("benchmarks/results/claims")
 PAGES = Path("docs/claims")
-_RAW = {"percent": "share", "points": "share", "times": "ratio"}
+_RAW = {"percent": "share", "times": "ratio"}
 
 
 def write_results(checked: Checked, path: Path) -> None:

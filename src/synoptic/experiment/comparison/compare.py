@@ -63,6 +63,8 @@ def page(result: Comparison, level: int = 1) -> str:
         if table.condition:
             lines += [f"{'#' * (level + 1)} {table.condition}", ""]
         lines += [markdown(table), ""]
+    revisions = {str(run.summary.get("environment", {}).get("revision")) for one in result.groups for run in one.runs}
+    lines += [f"* Suite `{suite.hash}`, made by revision {', '.join(sorted(revisions))}.", ""]
     if result.problems:
         lines += ["No result:", "", *(f"* {problem.cell}: {problem.sentence}" for problem in result.problems), ""]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from synoptic.core.errors import SynopticError
 from synoptic.experiment.records import RunRecord, flat
 
 IGNORED = ("seed", "output", "keep", "compute.cache_dir")
-PROBLEM = ("data.", "model", "evaluate.")
+PROBLEM = ("data.", "model", "evaluate.", "compute.base_dtype")
 """Keys that say which problem is solved. Groups that differ here did not solve the same one."""
 
 BUDGET = ("rounds", "train.epochs", "train.steps", "train.batch_size", "federation.participation")
@@ -35,6 +35,11 @@ class Group:
     def seeds(self) -> tuple[int, ...]:
         """Seeds, ascending."""
         return tuple(run.seed for run in self.runs)
+
+    @property
+    def bases(self) -> set[str]:
+        """Fingerprints of the base that the runs stand on."""
+        return {str(run.summary.get("model", {}).get("fingerprint")) for run in self.runs}
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -71,7 +76,26 @@ def differences(groups: Sequence[Group]) -> dict[str, list[Any]]:
 
 def same_problem(one: Group, two: Group) -> bool:
     """Whether both were trained and tested on the same data and base, so that seeds can be paired."""
-    return not any(name.startswith(PROBLEM) for name in differences([one, two]))
+    return one.bases == two.bases and not any(name.startswith(PROBLEM) for name in differences([one, two]))
+
+
+def what_is_trained(recipe: Mapping[str, Any]) -> str:
+    """The adapter in a few words: ``vision LoRA of rank 4 in 2 blocks, text prompt``."""
+    parts = []
+    for tower in ("vision", "text"):
+        spec = (recipe.get("adapter") or {}).get(tower)
+        if isinstance(spec, Mapping):
+            parts += [_in_words(tower, kind, own) for kind, own in spec.items() if own]
+        elif spec and spec != "frozen":
+            parts.append(f"{tower} {spec}")
+    return ", ".join(parts) or "nothing"
+
+
+def _in_words(tower: str, kind: str, own: Any) -> str:
+    if kind != "lora" or not isinstance(own, Mapping):
+        return f"{tower} {kind}"
+    blocks = own.get("layers")
+    return f"{tower} LoRA of rank {own.get('rank')} in {blocks} block{'s' * (blocks != 1)}"
 
 
 def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -124,6 +124,8 @@ def run_suite(
 def find_run(recipe: Recipe) -> RunRecord | None:
     """An earlier run of the same recipe and seed in the recipe's output folder; a finished one if there is one.
 
+    It must have read the same files, and none of them may have changed since it began.
+
     Raises:
         SynopticError: the only one there is has a missing or damaged file.
     """
@@ -138,13 +140,28 @@ def find_run(recipe: Recipe) -> RunRecord | None:
             continue
         try:
             record = read_run(path)
-            if read_recipe(record.folder.recipe).hash == recipe.hash:
+            stored = read_recipe(record.folder.recipe)
+            if stored.hash == recipe.hash and _same_files(stored, recipe, record.folder.recipe):
                 found.append(record)
         except SynopticError as error:
             damaged.append(error)
     if damaged and not found:
         raise SynopticError(damaged[0].what, "mend or remove that run's folder, then compare again")
     return next((record for record in found if record.status == "finished"), found[0] if found else None)
+
+
+def _same_files(stored: Recipe, recipe: Recipe, made: Path) -> bool:
+    """Whether data and base are the very files that a run read; the hash knows only what they are called."""
+    for before, now in ((stored.data.path, recipe.data.path), (stored.data.test_path, recipe.data.test_path),
+                        (stored.model, recipe.model)):  # fmt: skip
+        if before != now:
+            return False
+        place = Path(now) if now is not None else None
+        if place is not None and place.is_absolute() and place.exists():
+            files = [place, *place.rglob("*")] if place.is_dir() else [place]
+            if any(file.stat().st_mtime > made.stat().st_mtime for file in files):
+                return False
+    return True
 
 
 def perform(job: Job, observers: Sequence[Observer] = ()) -> Path | str:

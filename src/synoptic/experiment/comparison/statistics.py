@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 RESAMPLES = 9999
 LEAST = 4
-"""Seeds below which no bootstrap interval is worth the name: of three values even their range covers too rarely."""
+"""Seeds below which nothing is decided: an interval from three values says little more than that they are three."""
 
 Floats = NDArray[np.float64]
 
@@ -69,13 +69,14 @@ def difference(values: Sequence[float], baseline: Sequence[float], higher_is_bet
     )
 
 
-def bootstrap(
+def interval_of(
     samples: Sequence[Sequence[float]], statistic: Callable[..., Floats], confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
     """A 95 % interval of a statistic of several measurements taken on the same S seeds.
 
-    Seeds are drawn with replacement, the same for all measurements. Percentile intervals of few values are too short;
-    their level is widened so that for normal data the interval is Student's (Hesterberg 2015, "expanded percentile").
+    The wider, end by end, of two: a bootstrap, in which whole seeds are drawn with replacement, the same for all
+    measurements; and Student's t on jackknife pseudo-values (Tukey 1958), which for means and their differences is the
+    ordinary paired t interval. The bootstrap alone is too short: it cannot leave the range of so few seeds.
 
     Args:
         samples: one row of S values for each measurement.
@@ -85,17 +86,35 @@ def bootstrap(
     Returns:
         Low and high end; NaN with fewer than two seeds. What does not vary has an interval of no width.
     """
-    from scipy import stats
-
-    seeds = len(samples[0])
     rows = [np.asarray(row, dtype=float) for row in samples]
-    if seeds < 2:
+    if len(rows[0]) < 2:
         return float("nan"), float("nan")
     if all(np.ptp(row) == 0 for row in rows):
         value = float(statistic(*rows, axis=-1))
         return value, value
+    drawn, student = _bootstrap(rows, statistic, confidence), _jackknife(rows, statistic, confidence)
+    return min(drawn[0], student[0]), max(drawn[1], student[1])
+
+
+def _bootstrap(rows: list[Floats], statistic: Callable[..., Floats], confidence: float) -> tuple[float, float]:
+    """Percentiles at a level widened for few seeds (Hesterberg 2015, "expanded percentile")."""
+    from scipy import stats
+
+    seeds = len(rows[0])
     tail = stats.norm.cdf(-np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.5 + confidence / 2, seeds - 1))
     result = stats.bootstrap(rows, statistic, paired=True, vectorized=True, n_resamples=RESAMPLES, axis=-1,
                              confidence_level=1 - 2 * tail, method="percentile",
                              rng=np.random.default_rng(0))  # fmt: skip
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def _jackknife(rows: list[Floats], statistic: Callable[..., Floats], confidence: float) -> tuple[float, float]:
+    """Student's t interval of what each seed contributes."""
+    from scipy import stats
+
+    seeds = len(rows[0])
+    whole = float(statistic(*rows, axis=-1))
+    left_out = np.array([float(statistic(*(np.delete(row, seed) for row in rows), axis=-1)) for seed in range(seeds)])
+    pseudo = seeds * whole - (seeds - 1) * left_out
+    half = float(stats.t.ppf(0.5 + confidence / 2, seeds - 1) * pseudo.std(ddof=1) / np.sqrt(seeds))
+    return whole - half, whole + half

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from synoptic.core.errors import SynopticError, nearest
-from synoptic.experiment.comparison.groups import BUDGET, PROBLEM, Group, differences, same_problem
+from synoptic.experiment.comparison.groups import (
+    BUDGET,
+    PROBLEM,
+    Group,
+    differences,
+    same_problem,
+    what_is_trained,
+)
 from synoptic.experiment.comparison.statistics import Difference, Estimate, difference, estimate
 
 BUSY = 0.5
@@ -113,11 +120,17 @@ def tabulate(groups: Sequence[Group], baseline: str | None = None, metrics: Sequ
             cells = {
                 column.name: estimate([measures[column.full(model)] for measures in measured[place]])
                 for column in columns
-                if all(column.full(model) in measures for measures in measured[place])
+                if _belongs(column, model) and all(column.full(model) in measures for measures in measured[place])
             }
             paired = {} if one is against or not same_problem(one, against) else _paired(one, against, model, columns)
             rows.append(Row(one.label, model, one.seeds, cells, paired, one is against))
     return Table(groups[0].condition, columns, tuple(rows), baseline, tuple(_notes(groups)))
+
+
+def _belongs(column: Column, model: str) -> bool:
+    """Whether a row may show a column: what names a model is of that model alone."""
+    named = column.measure.partition("/")[0]
+    return column.of_model or named not in MODELS or named == model
 
 
 def _models(measured: Iterable[Mapping[str, float]]) -> list[str]:
@@ -162,18 +175,25 @@ def _notes(groups: Sequence[Group]) -> list[str]:
     if len({tuple(_models(run.measures() for run in one.runs)) for one in groups}) > 1:
         notes.append("Differences are between models of the same kind, else with the one that the baseline has.")
     for name, values in differences(groups).items():
-        if not name.startswith("compute."):
+        if not name.startswith("compute.") or name.startswith(PROBLEM):
             each = _by_value([one.label for one in groups], [str(value) for value in values])
             notes.append(f"{name} {_kind(name)} ({each}).")
+    trained = [what_is_trained(one.recipe) for one in groups]
+    if len(set(trained)) > 1:
+        notes.append(f"What is trained differs ({_by_value([one.label for one in groups], trained)}).")
     notes += _work_notes(groups)
     versions = {str(run.summary.get("environment", {}).get("packages", {}).get("synoptic")) for one in groups
                 for run in one.runs}  # fmt: skip
     notes += _busy_notes(groups)
-    bases = {str(run.summary.get("model", {}).get("fingerprint")) for one in groups for run in one.runs}
+    revisions = {str(run.summary.get("environment", {}).get("revision")) for one in groups for run in one.runs}
+    if len(revisions) > 1:
+        notes.append(f"The runs were made by different revisions of the code ({', '.join(sorted(revisions))}).")
+    bases = set().union(*(one.bases for one in groups))
     if len(versions) > 1:
         notes.append(f"The runs were made by different versions of Synoptic ({', '.join(sorted(versions))}).")
     if len(bases) > 1:
-        notes.append(f"The runs stand on different bases (fingerprints {', '.join(sorted(bases))}).")
+        prints = ", ".join(sorted(bases))
+        notes.append(f"The runs stand on different bases and are not paired across them (fingerprints {prints}).")
     return notes
 
 
@@ -183,7 +203,7 @@ def _busy_notes(groups: Sequence[Group]) -> list[str]:
     others = max((one.get("load", 0.0) - one.get("threads", 1) for one in environments), default=0.0)
     if others <= BUSY:
         return []
-    return [f"Seconds are too long: up to {others:.1f} cores were busy with other work."]
+    return [f"Seconds may be too long: when runs began, the load was up to {others:.1f} above their own threads."]
 
 
 def _by_value(labels: Sequence[str], values: Sequence[str]) -> str:
@@ -203,7 +223,7 @@ def _work_notes(groups: Sequence[Group]) -> list[str]:
     steps = {one.label: _mean(one, "work/steps") for one in groups}
     trained = sorted(count for count in steps.values() if count)
     if not trained:
-        return []
+        return ["Local compute was not recorded by the version that made these runs."]
     usual = trained[len(trained) // 2]
     odd = [f"{label} {count:,.0f}" for label, count in steps.items() if abs(count - usual) > SAME_WORK * usual]
     what = f"{usual:,.0f} optimiser steps, all clients together"

@@ -15,8 +15,8 @@ from synoptic.experiment.display.numbers import bytes_text, seconds_text
 ABSENT = "n/a"
 """Stands where a measure does not apply: a shared-only method has no personal model, whatever its accuracy would be."""
 
-SHOWN = {"seconds/total", "bytes/total", "work/steps"}
-"""Measures that have no difference column: they are what they are."""
+SHOWN = ("seconds/", "bytes/", "work/", "log/", "rounds")
+"""Measures that have no difference column: nobody can say that more of them, or less, is better."""
 
 CSV_FIELDS = ("condition", "method", "model", "measure", "mean", "low", "high", "seeds", "difference", "difference_low",
               "difference_high", "wins", "ties", "losses")  # fmt: skip
@@ -43,7 +43,9 @@ def cell_text(column: Column, value: Estimate | None) -> str:
         return seconds_text(value.mean)
     if column.kind == "share":
         return f"{100 * value.mean:.1f}" + ("" if math.isnan(value.low) else f" ± {100 * value.half:.1f}")
-    return f"{value.mean:,.0f}" if abs(value.mean) >= 100 or value.mean == 0 else f"{value.mean:.4g}"
+    if column.measure.startswith("work/") or not value.half > 0:
+        return f"{value.mean:,.0f}" if abs(value.mean) >= 100 or value.mean == 0 else f"{value.mean:.4g}"
+    return f"{value.mean:.4g} ± {value.half:.2g}"
 
 
 def difference_text(column: Column, value: Difference | None) -> str:
@@ -63,7 +65,7 @@ def is_clear(value: Difference | None) -> bool:
 
 def compared(table: Table) -> tuple[Column, ...]:
     """Columns whose differences are worth a look."""
-    return tuple(column for column in table.columns if column.measure not in SHOWN)
+    return tuple(column for column in table.columns if not column.measure.startswith(SHOWN))
 
 
 def difference_rows(table: Table) -> tuple[Row, ...]:

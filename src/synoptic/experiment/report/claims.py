@@ -12,7 +12,8 @@ from synoptic.experiment.report.parts import DASH, FIXED, MINUS, Block, Cell, Fo
 
 VERDICTS = {"holds": "✓ holds", "fails": "✗ does not hold", "undecided": "? undecided"}
 TEXTS: dict[str, Callable[[float], str]] = {
-    "share": lambda value: f"{100 * value:.1f} %", "ratio": lambda value: f"{value:.3g}x", "bytes": bytes_text,
+    "share": lambda value: f"{100 * value:.1f} %", "points": lambda value: f"{100 * value:.1f} points",
+    "ratio": lambda value: f"{value:.3g}x", "bytes": bytes_text,
     "seconds": seconds_text,
 }  # fmt: skip
 """How a number of a unit is written; others stay numbers."""

@@ -60,7 +60,7 @@ WORDS: Final[dict[str, str]] = {
     "router": "Share of the work that the router gives to each.",
     "verdict": "Holds: the whole 95 % interval of the effect agrees with the claim. Fails: none of it does. Undecided: "
                "otherwise, or with too few seeds.",
-    "effect": "What was measured for the claim, with its paired bootstrap interval over seeds.",
+    "effect": "What was measured for the claim, with its 95 % interval over paired seeds.",
     "suite hash": "16 hex digits over the runs that decide the claim, seeds left out.",
 }  # fmt: skip
 WORDS["domain"] = "Accuracy on test examples of trained classes in one domain (a style or a place), base names only."
