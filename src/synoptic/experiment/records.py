@@ -17,7 +17,7 @@ from synoptic.experiment.folder import RunFolder, being_written, existing_folder
 from synoptic.experiment.yaml_text import read_yaml
 
 Status = Literal["finished", "running", "stopped"]
-NEEDED = ("method", "seed", "recipe_hash", "rounds", "metrics", "bytes", "seconds")
+NEEDED = ("method", "seed", "recipe_hash", "rounds", "metrics", "bytes", "seconds", "model")
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,15 @@ def read_run(path: Path) -> RunRecord:
                             "restore the file, or run the recipe again")  # fmt: skip
     if not folder.summary.exists():
         return RunRecord(folder, recipe, "running" if being_written(folder) else "stopped", {})
-    summary = read_json(folder.summary)
+    again = f"remove the file and go on with: synoptic run --resume {path}"
+    try:
+        summary = read_json(folder.summary)
+    except SynopticError as error:
+        raise SynopticError(error.what, again) from error
     missing = [key for key in NEEDED if not isinstance(summary, Mapping) or key not in summary]
+    missing += ["seconds/total"] if not missing and "total" not in summary["seconds"] else []
     if missing:
-        raise SynopticError(f"{folder.summary} lacks {', '.join(missing)}",
-                            f"remove the file and go on with: synoptic run --resume {path}")  # fmt: skip
+        raise SynopticError(f"{folder.summary} lacks {', '.join(missing)}", again)
     return RunRecord(folder, recipe, "finished", summary)
 
 

@@ -78,7 +78,7 @@ def test_one_bad_cell_does_not_stop_the_others(tmp_path: Path) -> None:
     (problem,) = result.problems
     assert str(problem.cell) == "fedavg, seed 0"
     assert "not readable JSON" in problem.sentence
-    assert problem.sentence.endswith("mend or remove that run's folder, then compare again.")
+    assert "remove the file and go on with: synoptic run --resume" in problem.sentence
 
 
 def test_a_run_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
@@ -147,6 +147,26 @@ def test_a_comparison_leaves_its_tables(tmp_path: Path) -> None:
     assert (folder / "table.csv").read_text().startswith("condition,method,model,measure,mean")
     again = compare(suite_of_words([str(folder / "suite.yaml")]), tmp_path)[0]
     assert [one.runs for one in again.groups] == [one.runs for one in result.groups]
+
+
+def test_another_table_does_not_replace_this_one(tmp_path: Path) -> None:
+    two, one = (compare(trial("fedavg", seeds=seeds), tmp_path)[1] for seeds in (2, 1))
+    assert two != one
+    assert "Seeds 0, 1." in (two / "table.md").read_text()
+
+
+def test_a_wrong_column_costs_the_column_and_not_the_table(tmp_path: Path) -> None:
+    suite = trial("fedavg", seeds=1).model_copy(update={"metrics": ("shared/bas/accuracy/mean",)})
+    with pytest.raises(SynopticError, match=r"no run has a metric 'shared/bas.*the table without it is in .*did you"):
+        compare(suite, tmp_path)
+    (table,) = tmp_path.glob("compare-*/table.md")
+    assert "fedavg" in table.read_text()
+
+
+def test_a_file_is_no_place_for_runs(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    with pytest.raises(SynopticError, match="is a file; set --output to a folder"):
+        run_suite(trial("fedavg"), tmp_path / "x")
 
 
 def test_the_watcher_knows_how_long_the_rest_takes(monkeypatch: pytest.MonkeyPatch) -> None:

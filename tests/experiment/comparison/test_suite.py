@@ -115,6 +115,8 @@ def test_recipe_files_side_by_side(tmp_path: Path) -> None:
         ({"baseline": "fedavgg"}, "did you mean 'fedavg'?"),
         ({"metods": ["fedavg"]}, "did you mean 'methods'?"),
         ({"methods": [{"rounds": 3}]}, "needs a name"),
+        ({"settings": {"seed": 3}}, "'seed' is no setting of a comparison; say --seeds"),
+        ({"conditions": {"a": {"output": "x"}}}, "'output' is no setting of a comparison"),
     ],
 )
 def test_a_suite_with_a_mistake_is_one_sentence(content: dict[str, Any], says: str) -> None:
@@ -139,3 +141,16 @@ def test_a_method_that_cannot_be_is_named() -> None:
 def test_no_words_say_what_to_do() -> None:
     with pytest.raises(SynopticError, match="synoptic compare fedavg local"):
         suite_of_words(["rounds=3"])
+
+
+def test_a_suite_stands_alone(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("methods: [fedavg]\n")
+    with pytest.raises(SynopticError, match="is a suite and stands alone; add the other methods"):
+        suite_of_words([str(tmp_path / "s.yaml"), "local"])
+
+
+def test_a_suite_can_be_read_from_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("method: fedavg\nrounds: 7\n")
+    one = parse_suite({"recipe": "base.yaml", "methods": ["fedavg"]}, "trial", tmp_path).anywhere()
+    other = parse_suite(one.model_dump(), "trial", Path("/"))
+    assert other.recipe_of(other.cells[0], Path()).rounds == 7

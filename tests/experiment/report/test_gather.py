@@ -28,10 +28,18 @@ def test_the_same_run_by_two_ways_is_one_run(tmp_path: Path) -> None:
 
 
 def test_two_runs_of_one_recipe_and_seed_are_refused(tmp_path: Path) -> None:
-    write_run(tmp_path / "one")
-    write_run(tmp_path / "two")
+    one, two = write_run(tmp_path / "one"), write_run(tmp_path / "two")
     with pytest.raises(SynopticError, match="are the same recipe and seed; give only one of them"):
-        gather([tmp_path])
+        gather([one, two])
+
+
+def test_of_two_runs_that_were_only_found_one_is_kept_and_the_other_told(tmp_path: Path) -> None:
+    write_run(tmp_path / "one")
+    two = write_run(tmp_path / "two")
+    found = gather([tmp_path])
+    assert [run.name for run in found.groups[0].runs] == ["one"]
+    assert found.left_out == ("two: the same recipe and seed as one.",)
+    assert [run.name for run in gather([two, tmp_path]).groups[0].runs] == ["two"], "what was named comes first"
 
 
 @pytest.mark.parametrize(

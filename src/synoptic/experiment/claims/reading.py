@@ -121,7 +121,7 @@ class _Reader:
 
 def _worded(problems: list[str]) -> list[str]:
     """The sentences of recipes, said of a claims file."""
-    changes = {"recipe key": "key", "the recipe does not": "the file does not", "?.": "?"}
+    changes = {"suite key": "key", "recipe key": "key", "the recipe does not": "the file does not", "?.": "?"}
     for old, new in changes.items():
         problems = [problem.replace(old, new) for problem in problems]
     return problems

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from synoptic.core.files import write_json, write_text
+from synoptic.core.errors import SynopticError
+from synoptic.core.files import digest, write_json, write_text
 from synoptic.experiment.comparison.matrix import Comparison, Observer, run_suite
 from synoptic.experiment.comparison.suite import Suite
 from synoptic.experiment.comparison.text import as_csv, as_json, markdown
@@ -32,15 +34,25 @@ def compare(
         SynopticError: a recipe that cannot be, or a metric that no run has.
     """
     result = run_suite(suite, output, observers, jobs, fresh)
-    folder = output / "-".join(filter(None, ("compare", suite.name, suite.hash[:8])))
-    write_comparison(result, folder)
+    # Another baseline, other columns or seeds are another table; none of them replaces this one.
+    mark = digest(suite.hash, repr((suite.seeds, suite.baseline, suite.metrics)))[:8]
+    folder = output / "-".join(filter(None, ("compare", suite.name, mark)))
+    if not result.groups:
+        return result, folder
+    try:
+        write_comparison(result, folder)
+    except SynopticError as error:
+        plain = replace(result, suite=suite.model_copy(update={"metrics": ()}))
+        write_comparison(plain, folder)
+        raise SynopticError(error.what, f"the table without it is in {folder}, and the runs are kept; {error.fix}"
+                            ) from error  # fmt: skip
     return result, folder
 
 
 def write_comparison(result: Comparison, folder: Path) -> None:
     """The tables of a comparison as files."""
     suite, tables = result.suite, result.tables()
-    write_text(folder / "suite.yaml", dump_yaml(json.loads(suite.model_dump_json())))
+    write_text(folder / "suite.yaml", dump_yaml(json.loads(suite.anywhere().model_dump_json())))
     write_text(folder / "table.md", page(result))
     write_text(folder / "table.csv", as_csv(tables))
     write_json(folder / "table.json", {

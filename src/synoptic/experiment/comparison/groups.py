@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from synoptic.core.errors import SynopticError
+from synoptic.experiment.keys import value_text
 from synoptic.experiment.records import RunRecord, flat
 
 IGNORED = ("seed", "output", "keep", "compute.cache_dir")
-PROBLEM = ("data.", "model", "evaluate.", "compute.base_dtype")
+PROBLEM = ("data.", "model", "evaluate.clients", "compute.base_dtype")
 """Keys that say which problem is solved. Groups that differ here did not solve the same one."""
 
 BUDGET = ("rounds", "train.epochs", "train.steps", "train.batch_size", "federation.participation")
@@ -55,7 +56,7 @@ def group(records: Sequence[RunRecord]) -> list[Group]:
     """
     together: dict[str, list[RunRecord]] = {}
     for record in records:
-        together.setdefault(repr(_settings(record.recipe)), []).append(record)
+        together.setdefault(repr(deciding(record.recipe)), []).append(record)
     for runs in together.values():
         _refuse_repeats(runs)
     members = [tuple(sorted(runs, key=lambda run: run.seed)) for runs in together.values()]
@@ -65,7 +66,7 @@ def group(records: Sequence[RunRecord]) -> list[Group]:
 
 def differences(groups: Sequence[Group]) -> dict[str, list[Any]]:
     """Recipe keys, other than the method's own, in which groups differ, with the value that each has."""
-    settings = [_settings(group.recipe) for group in groups]
+    settings = [deciding(group.recipe) for group in groups]
     names = list(dict.fromkeys(name for one in settings for name in one))
     return {
         name: [one.get(name) for one in settings]
@@ -98,19 +99,20 @@ def _in_words(tower: str, kind: str, own: Any) -> str:
     return f"{tower} LoRA of rank {own.get('rank')} in {blocks} block{'s' * (blocks != 1)}"
 
 
-def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def deciding(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe that decide its results, by dotted key; seeds and places are left out."""
     return {name: value for name, value in flat(recipe) if name not in IGNORED}
 
 
 def _labels(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     """The method's name, and where that is not enough the settings that set it apart."""
-    settings = [_settings(recipe) for recipe in recipes]
+    settings = [deciding(recipe) for recipe in recipes]
     names = [str(one["method.name"]) for one in settings]
     labels = []
     for place, one in enumerate(settings):
         alike = [other for other, name in zip(settings, names, strict=True) if name == names[place]]
         apart = [key for key in one if len({repr(other.get(key)) for other in alike}) > 1]
-        labels.append(" ".join([names[place], *(f"{key}={one[key]}" for key in apart)]))
+        labels.append(" ".join([names[place], *(f"{key}={value_text(one[key])}" for key in apart)]))
     return labels
 
 

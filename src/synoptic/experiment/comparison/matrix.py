@@ -79,6 +79,8 @@ def run_suite(
         SynopticError: a recipe that cannot be, told before anything runs.
         KeyboardInterrupt: passed on; every finished round is saved.
     """
+    if output.exists() and not output.is_dir():
+        raise SynopticError(f"{output} is a file", "set --output to a folder")
     recipes = [suite.recipe_of(cell, output) for cell in suite.cells]
 
     def tell(event: Event) -> None:
@@ -146,7 +148,7 @@ def find_run(recipe: Recipe) -> RunRecord | None:
         except SynopticError as error:
             damaged.append(error)
     if damaged and not found:
-        raise SynopticError(damaged[0].what, "mend or remove that run's folder, then compare again")
+        raise damaged[0]
     return next((record for record in found if record.status == "finished"), found[0] if found else None)
 
 

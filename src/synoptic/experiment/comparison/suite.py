@@ -26,7 +26,7 @@ from synoptic.core.config import Section
 from synoptic.core.errors import SynopticError, nearest
 from synoptic.core.files import digest
 from synoptic.experiment.overrides import parse_override, settings_of
-from synoptic.experiment.problems import RecipeError, Where, validate
+from synoptic.experiment.problems import RecipeError, Where, check, nowhere
 from synoptic.experiment.recipe import ENDINGS, Recipe, layered_recipe
 from synoptic.experiment.yaml_text import read_yaml
 
@@ -100,6 +100,9 @@ class Suite(Section):
         for what, values in (("methods", self.methods), ("seeds", self.seeds), ("conditions", self.conditions)):
             if not values:
                 raise ValueError(f"a suite without {what} has nothing to run")
+        for layer in (self.settings, self.quick, *self.conditions.values(), *self.methods.values()):
+            if taken := {"seed", "output"} & layer.keys():
+                raise ValueError(f"'{min(taken)}' is no setting of a comparison; say --seeds or seeds, and --output")
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be whole numbers from 0 on, each once")
         if self.baseline is not None and self.baseline not in self.methods:
@@ -147,6 +150,13 @@ class Suite(Section):
         small._quickly, small._folder = True, self._folder
         return small
 
+    def anywhere(self) -> Suite:
+        """The same with recipe files by their full paths, to be read from another folder."""
+        methods = {label: {**own, **({"recipe": str(self._place(own["recipe"]).resolve())} if "recipe" in own else {})}
+                   for label, own in self.methods.items()}  # fmt: skip
+        file = str(self._place(self.recipe).resolve()) if self.recipe is not None else None
+        return self.model_copy(update={"recipe": file, "methods": methods})
+
     def with_seeds(self, seeds: Sequence[int]) -> Suite:
         """The same with other seeds."""
         return self.model_copy(update={"seeds": tuple(seeds)})
@@ -169,7 +179,9 @@ def parse_suite(content: Mapping[str, Any], name: str, folder: Path, where: Wher
         SynopticError: a sentence for each problem.
     """
     content = {"name": name, **content}
-    suite = validate(Suite, content) if where is None else validate(Suite, content, (), where)
+    suite, problems = check(Suite, content, (), where or nowhere)
+    if suite is None:
+        raise RecipeError(_worded(problem) for problem in problems)
     suite._folder = folder
     return suite
 
@@ -205,6 +217,9 @@ def suite_of_words(words: Sequence[str], seeds: int | None = None, baseline: str
             suite = read_suite(Path(named[0]))
             laid = {"settings": {**suite.settings, **settings}, **given}
             return parse_suite({**suite.model_dump(), **laid}, suite.name, Path(named[0]).parent)
+    for file in (word for word in named if word.endswith(ENDINGS)):
+        if "methods" in read_yaml(Path(file))[0]:
+            raise SynopticError(f"{file} is a suite and stands alone", "add the other methods to its list of methods")
     return parse_suite({"methods": named, "settings": settings, **given}, "", Path())
 
 
@@ -212,6 +227,11 @@ def is_setting(word: str) -> bool:
     """Whether a word is ``key=value`` and not ``method:key=value``."""
     key, equals, _ = word.partition("=")
     return bool(equals) and ":" not in key
+
+
+def _worded(problem: str) -> str:
+    """A sentence about recipes, said of a suite."""
+    return problem.replace("recipe key ''", "the suite").replace("recipe key", "suite key").replace("?.", "?")
 
 
 def _entry(item: Any) -> tuple[str, Settings]:

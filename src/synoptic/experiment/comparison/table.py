@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from synoptic.core.errors import SynopticError, nearest
 from synoptic.experiment.comparison.groups import (
@@ -16,6 +17,7 @@ from synoptic.experiment.comparison.groups import (
     what_is_trained,
 )
 from synoptic.experiment.comparison.statistics import Difference, Estimate, difference, estimate
+from synoptic.experiment.keys import value_text
 
 BUSY = 0.5
 """Cores at other work from which on seconds cannot be trusted."""
@@ -164,7 +166,10 @@ def _extra(name: str, known: set[str]) -> Column:
         return Column(name, name, kind, f"the metric {name}", higher, of_model=False)
     if any(f"{model}/{name}" in known for model in MODELS):
         return Column(name, name, kind, f"the metric {name} of each model", higher)
-    raise SynopticError(f"no run has a metric '{name}'", nearest(name, known))
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    some = ", ".join(sorted(one for one in known if one.endswith("accuracy/mean"))[:4])
+    raise SynopticError(f"no run has a metric '{name}'",
+                        nearest(name, known) if close else f"metrics are called like {some}")  # fmt: skip
 
 
 def _notes(groups: Sequence[Group]) -> list[str]:
@@ -176,7 +181,7 @@ def _notes(groups: Sequence[Group]) -> list[str]:
         notes.append("Differences are between models of the same kind, else with the one that the baseline has.")
     for name, values in differences(groups).items():
         if not name.startswith("compute.") or name.startswith(PROBLEM):
-            each = _by_value([one.label for one in groups], [str(value) for value in values])
+            each = _by_value([one.label for one in groups], [value_text(value) for value in values])
             notes.append(f"{name} {_kind(name)} ({each}).")
     trained = [what_is_trained(one.recipe) for one in groups]
     if len(set(trained)) > 1:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,13 @@ TOLD = ("run_started", "round", "evaluated", "failure", "round_failed")
 def in_processes(waiting: Sequence[Job], jobs: int, tell: Observer) -> Iterator[tuple[Job, Path | str]]:
     """Results as they come, from ``jobs`` processes that each keep the base they have loaded."""
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
+    manager = context.Manager()
+    with manager:
         told = manager.Queue()
         pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin)
         try:
-            futures: dict[Future[Path | str], Job] = {pool.submit(_work, job, told): job for job in waiting}
+            with _deaf():
+                futures: dict[Future[Path | str], Job] = {pool.submit(_work, job, told): job for job in waiting}
             while futures:
                 done, _ = wait(futures, timeout=LOOK, return_when=FIRST_COMPLETED)
                 _pass_on(told, tell)
@@ -42,6 +46,19 @@ def in_processes(waiting: Sequence[Job], jobs: int, tell: Observer) -> Iterator[
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What starts meanwhile never hears Ctrl-C, not even before it has imported anything."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from synoptic.core.errors import SynopticError
 from synoptic.core.files import read_json
-from synoptic.experiment.comparison.groups import PROBLEM, Group, group
+from synoptic.experiment.comparison.groups import PROBLEM, Group, deciding, group
 from synoptic.experiment.records import RunRecord, flat, read_run
 from synoptic.experiment.report.claims import check_claims
 from synoptic.experiment.report.facts import settings_apart
@@ -47,9 +47,24 @@ def gather(paths: Sequence[Path]) -> Gathered:
                 if folder == path:
                     raise
                 left_out.append(placeless(str(error), folder))
+    left_out += _drop_repeats(records, {path.resolve() for path in paths})
     if not records:
         raise SynopticError(f"no run could be read ({left_out[0].removesuffix('.')})", "give the folder of another run")
     return Gathered(tuple(_by_problem(list(records.values()))), tuple(left_out))
+
+
+def _drop_repeats(records: dict[Path, RunRecord], named: set[Path]) -> list[str]:
+    """Of runs with one recipe and seed that were only found keep one, a finished one if there is one."""
+    kept: dict[tuple[str, int], Path] = {}
+    said: list[str] = []
+    # Those that were named come first, then the finished ones.
+    for folder in sorted(records, key=lambda one: (one not in named, records[one].status != "finished")):
+        record = records[folder]
+        first = kept.setdefault((repr(deciding(record.recipe)), record.seed), folder)
+        if first != folder and folder not in named:
+            del records[folder]
+            said.append(f"{record.name}: the same recipe and seed as {first.name}.")
+    return said
 
 
 def read_claims(path: Path) -> tuple[Mapping[str, Any], ...]:
