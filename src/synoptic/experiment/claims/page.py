@@ -93,8 +93,7 @@ def _claim(outcome: Outcome) -> str:
 
 
 def _suite(name: str, checked: Checked) -> str:
-    comparison = checked.comparisons[name]
-    return f"{suite_page(comparison, level=3).rstrip()}\n\nSuite {name}, hash `{comparison.suite.hash}`."
+    return f"{suite_page(checked.comparisons[name], level=3).rstrip()}\n* The claims call it {name}."
 
 
 def _cell(text: str) -> str:
