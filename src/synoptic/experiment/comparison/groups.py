@@ -82,6 +82,8 @@ def same_problem(one: Group, two: Group) -> bool:
 
 def what_is_trained(recipe: Mapping[str, Any]) -> str:
     """The adapter in a few words: ``vision LoRA of rank 4 in 2 blocks, text prompt``."""
+    if not recipe.get("rounds", 1):
+        return "nothing"
     parts = []
     for tower in ("vision", "text"):
         spec = (recipe.get("adapter") or {}).get(tower)
