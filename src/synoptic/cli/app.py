@@ -51,6 +51,10 @@ def _set_debug(value: bool) -> bool:
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", hidden=True)]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", hidden=True)]
 Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show a traceback with every error.")]
+Jobs = Annotated[
+    int, typer.Option(show_default=False, help="Processes at once; set compute.threads=1 with them; default 1.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Run all anew instead of reusing finished runs.")]
 
 
 def _show_version(value: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import click
 import typer
 
-from synoptic.cli.app import INTERRUPTED, MENDABLE, Debug, app
+from synoptic.cli.app import INTERRUPTED, MENDABLE, Debug, Fresh, Jobs, app
 
 NONE = "none"
 
@@ -23,10 +23,8 @@ def claims_command(
     output: Annotated[
         Path, typer.Option(metavar="FOLDER", show_default=False, help="Where runs lie; default runs/claims.")
     ] = Path("runs/claims"),
-    jobs: Annotated[
-        int, typer.Option(show_default=False, help="Processes at once; set compute.threads=1 with them; default 1.")
-    ] = 1,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Run all anew instead of reusing finished runs.")] = False,
+    jobs: Jobs = 1,
+    fresh: Fresh = False,
     results: Annotated[str | None, typer.Option(metavar="FILE", help="Verdicts as JSON; none writes nothing.")] = None,
     page: Annotated[str | None, typer.Option(metavar="FILE", help="The page; none writes nothing.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the verdicts.")] = False,

@@ -9,7 +9,7 @@ from typing import Annotated
 import click
 import typer
 
-from synoptic.cli.app import INTERRUPTED, Debug, app
+from synoptic.cli.app import INTERRUPTED, Debug, Fresh, Jobs, app
 
 Words = Annotated[list[str], typer.Argument(metavar="METHOD... [KEY=VALUE]...", hidden=True)]
 
@@ -36,10 +36,8 @@ def compare_command(
     output: Annotated[
         Path, typer.Option(metavar="FOLDER", show_default=False, help="Where runs lie; default runs.")
     ] = Path("runs"),
-    jobs: Annotated[
-        int, typer.Option(show_default=False, help="Processes at once; set compute.threads=1 with them; default 1.")
-    ] = 1,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Run all anew instead of reusing finished runs.")] = False,
+    jobs: Jobs = 1,
+    fresh: Fresh = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML report as well.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the comparison's folder.")] = False,
     debug: Debug = False,

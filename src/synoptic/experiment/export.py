@@ -60,7 +60,7 @@ def export(run: Path, out: Path, client: str | None = None, merged: bool = False
 def public_name(base: str) -> str:
     """What a base is called in files that leave this machine: a folder by its last name only.
 
-    >>> public_name("/home/someone/models/clip"), public_name("openai/clip-vit-base-patch32"), public_name("tiny-clip")
+    >>> public_name("/models/clip"), public_name("openai/clip-vit-base-patch32"), public_name("tiny-clip")
     ('clip', 'openai/clip-vit-base-patch32', 'tiny-clip')
     """
     return base if is_hub_id(base) or base in embedded() else Path(base).name

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from runs import SMALL, small, stop_at
 from synoptic.core import SynopticError
 from synoptic.core.files import read_json
 from synoptic.experiment import runner
+from synoptic.experiment.comparison import workers
 from synoptic.experiment.comparison.compare import compare
 from synoptic.experiment.comparison.matrix import find_run, run_suite
 from synoptic.experiment.comparison.suite import Suite, suite_of_words
@@ -135,6 +139,15 @@ def test_several_processes_give_the_same_results(tmp_path: Path, jobs: int) -> N
     assert statuses(told) == ["done", "done"]
     assert {event["event"]["type"] for event in told if event["type"] == "cell_event"} >= {"run_started", "round"}
     assert (watcher.ended, watcher.left()) == (2, 0.0)
+
+
+def test_processes_that_start_with_the_workers_never_hear_ctrl_c() -> None:
+    ask = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"]
+    before = signal.getsignal(signal.SIGINT)
+    with workers._deaf():
+        started = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=60)
+    assert started.stdout.strip() == "True"
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_comparison_leaves_its_tables(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def is_setting(word: str) -> bool:
 
 def _worded(problem: str) -> str:
     """A sentence about recipes, said of a suite."""
-    return problem.replace("recipe key ''", "the suite").replace("recipe key", "suite key").replace("?.", "?")
+    return problem.replace("recipe key '': ", "").replace("recipe key", "suite key").replace("?.", "?")
 
 
 def _entry(item: Any) -> tuple[str, Settings]:

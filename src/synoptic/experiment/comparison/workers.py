@@ -27,10 +27,11 @@ TOLD = ("run_started", "round", "evaluated", "failure", "round_failed")
 def in_processes(waiting: Sequence[Job], jobs: int, tell: Observer) -> Iterator[tuple[Job, Path | str]]:
     """Results as they come, from ``jobs`` processes that each keep the base they have loaded."""
     context = multiprocessing.get_context("spawn")
-    manager = context.Manager()
+    with _deaf():
+        manager = context.Manager()
     with manager:
         told = manager.Queue()
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin)
+        pool = ProcessPoolExecutor(jobs, mp_context=context)
         try:
             with _deaf():
                 futures: dict[Future[Path | str], Job] = {pool.submit(_work, job, told): job for job in waiting}
@@ -50,7 +51,7 @@ def in_processes(waiting: Sequence[Job], jobs: int, tell: Observer) -> Iterator[
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """What starts meanwhile never hears Ctrl-C, not even before it has imported anything."""
+    """Processes that start meanwhile never hear Ctrl-C, which reaches the whole group; their parent decides."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -59,11 +60,6 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _begin() -> None:
-    # Ctrl-C reaches the whole process group; only the parent decides what becomes of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _work(job: Job, told: Any) -> Path | str:
