@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export SYNOPTIC_SHARED_DATA ?= $(abspath $(wildcard ../shared/data))
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow lint bench bench-peers results docs clean
+.PHONY: demo test test-slow lint bench bench-peers results map docs clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -45,6 +45,9 @@ bench-peers: $(READY)  ## the same workload on other engines, each in an environ
 
 results: $(READY)  ## every suite over its seeds, to benchmarks/results/suites and docs/results.md
 	$(BIN)/python -m benchmarks.results
+
+map: $(READY)  ## which method for which sites: the sweeps of benchmarks/maps, to docs/which-method.md
+	$(BIN)/python -m benchmarks.map
 
 docs: $(READY)  ## the documentation site into build/site; a broken link or reference fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -31,6 +31,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "suites"
 PAGE = ROOT / "docs" / "results.md"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- written by `make results` -->\n", "<!-- end -->"
+UNDER = " | "
+"""Between a method's label and its condition, where a suite has several."""
+
 SHOWN = "digits"
 """The suite whose table stands in the README."""
 
@@ -58,8 +61,8 @@ def main() -> None:
                 print(f"{suite.name}: skipped, {_absent(suite)} is not there")
                 continue
             print(suite.name, flush=True)
-            _write(run_suite(suite, Path("runs/results"), [LineMatrix(output())]))
-    done = [(suite, _read(suite)) for suite in _suites() if (RESULTS / f"{suite.name}.json").exists()]
+            write_result(run_suite(suite, Path("runs/results"), [LineMatrix(output())]), RESULTS)
+    done = [(suite, read_result(suite, RESULTS)) for suite in _suites() if (RESULTS / f"{suite.name}.json").exists()]
     write_text(PAGE, "\n".join([HEAD, *(page(Comparison(suite, groups, ()), level=2) for suite, groups in done)]))
     write_text(README, with_table(README.read_text(encoding="utf-8"), done))
     print(f"wrote {PAGE.relative_to(ROOT)} and the table in {README.relative_to(ROOT)}")
@@ -75,31 +78,37 @@ def _absent(suite: Suite) -> str:
     return path if path and not Path(path).exists() else ""
 
 
-def _write(result: Comparison) -> None:
+def write_result(result: Comparison, folder: Path) -> None:
+    """Everything about a suite's runs that is worth keeping, as ``folder/NAME.json``."""
     for problem in result.problems:
         print(f"no result for {problem.cell}: {problem.sentence}")
-    methods = {group.label: [_row(run) for run in group.runs] for group in result.groups}
-    recipes = {group.label: {key: value for key, value in group.recipe.items() if key not in ("seed", "output")}
+    methods = {_key(group): [_row(run) for run in group.runs] for group in result.groups}
+    recipes = {_key(group): {key: value for key, value in group.recipe.items() if key not in ("seed", "output")}
                for group in result.groups}  # fmt: skip
     for recipe in recipes.values():
         # Where data lie on this machine is nobody's business.
         recipe["data"] = {key: Path(value).name if isinstance(value, str) and value.startswith("/") else value
                           for key, value in recipe["data"].items()}  # fmt: skip
     content = {"suite": result.suite.name, "suite_hash": result.suite.hash, "recipes": recipes, "runs": methods}
-    write_json(RESULTS / f"{result.suite.name}.json", content)
+    write_json(folder / f"{result.suite.name}.json", content)
 
 
 def _row(run: RunRecord) -> dict[str, Any]:
     return {"name": run.name, **{key: value for key, value in run.summary.items() if key != "clients"}}
 
 
-def _read(suite: Suite) -> tuple[Group, ...]:
+def read_result(suite: Suite, folder: Path) -> tuple[Group, ...]:
     """The groups of an earlier measurement."""
-    content = read_json(RESULTS / f"{suite.name}.json")
-    return tuple(
-        Group(label, tuple(_record(row, content["recipes"][label]) for row in rows))
-        for label, rows in content["runs"].items()
-    )
+    content = read_json(folder / f"{suite.name}.json")
+    groups = []
+    for key, rows in content["runs"].items():
+        label, _, condition = key.partition(UNDER)
+        groups.append(Group(label, tuple(_record(row, content["recipes"][key]) for row in rows), condition))
+    return tuple(groups)
+
+
+def _key(group: Group) -> str:
+    return f"{group.label}{UNDER}{group.condition}" if group.condition else group.label
 
 
 def _record(row: dict[str, Any], recipe: dict[str, Any]) -> RunRecord:
