@@ -1,7 +1,4 @@
-"""The rules of the house (docs/architecture.md), each with its test or the places where it is tested.
-
-Rule 2 (in process = deployed) waits for the deployed form; until then messages go through their byte form here.
-"""
+"""The rules of the house (docs/architecture.md), each with its test or the places where it is tested."""
 
 from __future__ import annotations
 
@@ -39,6 +36,10 @@ SHARING = ["fedavg", "fedprox", "promptfl", "kgcoop"]
 TESTED_IN = {
     "rule 1, every optimiser": ("learning/test_fit.py", "test_stacked_is_one_by_one_with_ragged_sizes"),
     "rule 1, mixed ranks": ("learning/test_fit.py", "test_mixed_ranks_train_as_they_would_alone"),
+    "rule 2, every method": ("deploy/test_session.py", "test_rule_2_in_process_is_deployed"),
+    "rule 2, sockets": (
+        "deploy/test_superlink.py", "test_three_resident_nodes_over_plain_sockets_end_where_one_process_does",
+    ),
     "rule 2, bytes": ("federation/test_local_federation.py", "test_the_wire_changes_nothing"),
     "rule 3, every method": ("experiment/test_resume.py", "test_stop_after_a_round_and_resume"),
     "rule 3, SIGKILL": ("experiment/test_resume.py", "test_sigkill_at_a_random_round"),

@@ -390,4 +390,4 @@ def test_neither_tower(tmp_path: Path) -> None:
     small, one = packed_adapter("fused")
     export_peft(one, tmp_path, small)
     (tmp_path / "synoptic.json").unlink()
-    assert "in neither tower" in sentence(tmp_path)
+    assert "in no tower that Synoptic knows" in sentence(tmp_path)

@@ -27,6 +27,17 @@ def test_rows_say_what_clients_hold() -> None:
     assert rows[0].test == len(data.clients.test(0))
 
 
+def test_questions_of_every_client_are_shown() -> None:
+    data = made(source="questions", questions={"groups": 2, "train": 30, "test": 10, "rejected": True})
+    assert data.train.words is not None
+    pairs = set(zip(data.train.words.questions, data.train.words.answers, strict=True))
+    for row in describe(data):
+        assert len(row.said) == 3
+        assert {(said.question, said.answer) for said in row.said} <= pairs
+        assert all(said.rejected not in (None, said.answer) for said in row.said)
+    assert describe(made(source="digits"))[0].said == ()
+
+
 def test_counts_agree_with_the_tables() -> None:
     data = made(source="digits", validation=0.1)
     counts = class_counts(data)
@@ -44,6 +55,15 @@ def test_a_picture_is_written(tmp_path: Path, clients: int, ending: str) -> None
             assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 20
     else:
         assert "150 clients (100 shown" in path.read_text()
+
+
+def test_questions_stand_below_the_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "split.svg"
+    data = made(source="questions", questions={"groups": 2, "train": 6, "test": 6}, validation=0)
+    draw(data, path)
+    assert data.train.words is not None
+    drawn = path.read_text()
+    assert sum(answer in drawn for answer in data.train.words.answers if len(answer) < 20) > 5
 
 
 def test_other_endings_are_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from synoptic.core import SynopticError
-from synoptic.data import DataSpec, PartitionSpec
+from synoptic.data import DataSpec, PartitionSpec, QuestionSpec
 
 
 def test_a_word_is_a_source() -> None:
@@ -23,6 +23,9 @@ def test_a_word_is_a_source() -> None:
         ({"source": "parquet:x", "domain": "site"}, "domain", 0.0),
         ({"source": "digits", "partition": {"alpha": 0.1}}, "dirichlet", 0.3),
         ({"source": "world", "partition": "iid", "novel": 0}, "iid", 0.0),
+        ({"source": "questions"}, "domain", 0.0),
+        ({"source": "parquet:x", "question": "q"}, "dirichlet", 0.0),
+        ({"source": "parquet:x", "question": "q", "answer_lengths": 3}, "domain", 0.0),
     ],
 )
 def test_defaults_depend_on_the_source(given: dict[str, object], kind: str, novel: float) -> None:
@@ -31,8 +34,11 @@ def test_defaults_depend_on_the_source(given: dict[str, object], kind: str, nove
     assert spec.novel == novel
 
 
-@pytest.mark.parametrize("given", ["digits", "world", "folder:x"])
-def test_a_saved_spec_reads_back_the_same(given: str) -> None:
+ASKING = {"source": "parquet:x", "question": "q"}
+
+
+@pytest.mark.parametrize("given", ["digits", "world", "folder:x", "questions", ASKING, {**ASKING, "label": "y"}])
+def test_a_saved_spec_reads_back_the_same(given: object) -> None:
     spec = DataSpec.model_validate(given)
     assert DataSpec.model_validate(spec.model_dump(mode="json")) == spec
     assert DataSpec.model_validate_json(spec.model_dump_json()) == spec
@@ -54,6 +60,20 @@ def test_a_saved_spec_reads_back_the_same(given: str) -> None:
         ({"partition": {"kind": "dirichlet", "classes_per_client": 2}}, "leave it out or use kind=classes"),
         ({"partition": {"kind": "domain", "column": "x"}}, "use kind=column"),
         ({"partition": "column"}, "set partition.column"),
+        ({"source": "digits", "question": "q"}, "data.question has no meaning for data.source=digits"),
+        ({"source": "folder:x", "question": "q"}, "data.question has no meaning for data.source=folder"),
+        ({"source": "parquet:x", "answer": "a"}, "data.answer needs questions; set data.question"),
+        ({"source": "parquet:x", "rejected": "r"}, "data.rejected needs questions; set data.question"),
+        ({"source": "world", "group": "g"}, "data.group needs questions"),
+        ({"source": "world", "questions": {"groups": 2}}, "data.questions has no meaning for data.source=world; use"),
+        ({**ASKING, "questions": {}}, "data.questions has no meaning for data.source=parquet"),
+        ({**ASKING, "template": "a {}"}, "data.template has no meaning for questions"),
+        ({"source": "questions", "class_names": ["a"]}, "data.class_names has no meaning for questions"),
+        ({"source": "parquet:x", "label": None}, "data.label names no column"),
+        ({**ASKING, "instruction": "describe it."}, "data.question and data.instruction both say what is asked"),
+        ({"source": "parquet:x", "instruction": " "}, "data.instruction has no words"),
+        ({"source": "world", "instruction": "describe it."}, "data.instruction has no meaning for data.source=world"),
+        ({**ASKING, "domain": "d", "answer_lengths": 2}, "both say what the domains are"),
     ],
 )
 def test_wrong_settings_are_explained(given: dict[str, object], sentence: str) -> None:
@@ -67,6 +87,30 @@ def test_values_out_of_range_are_refused(given: dict[str, object]) -> None:
         DataSpec.model_validate(given)
 
 
-@pytest.mark.parametrize("section", [DataSpec, PartitionSpec])
-def test_every_option_is_described(section: type[DataSpec] | type[PartitionSpec]) -> None:
+@pytest.mark.parametrize("options", [{"groups": 0}, {"input_shift": 1.1}, {"common": -1}, {"kinds": []}, {"train": 0}])
+def test_questions_out_of_range_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        DataSpec.model_validate({"source": "questions", "questions": options})
+
+
+def test_what_asks_and_what_it_says_by_default() -> None:
+    world, file = DataSpec.model_validate("questions"), DataSpec.model_validate(ASKING)
+    assert world.asks
+    assert file.asks
+    assert not DataSpec.model_validate("world").asks
+    assert world.questions == QuestionSpec()
+    assert (file.answer, file.label) == ("answer", None)
+    assert DataSpec.model_validate({**ASKING, "validation": 0}).validation == 0
+    assert world.validation > 0
+
+
+@pytest.mark.parametrize("given", ["digits", "world", "parquet:x"])
+def test_data_of_classes_is_saved_as_it_was_before_there_were_questions(given: str) -> None:
+    saved = DataSpec.model_validate(given).model_dump()
+    assert not {"question", "instruction", "answer", "rejected", "group", "answer_lengths", "questions"} & set(saved)
+    assert saved["label"] == "label"
+
+
+@pytest.mark.parametrize("section", [DataSpec, PartitionSpec, QuestionSpec])
+def test_every_option_is_described(section: type[DataSpec] | type[PartitionSpec] | type[QuestionSpec]) -> None:
     assert [name for name, field in section.model_fields.items() if not field.description] == []

@@ -19,13 +19,20 @@ SPECS: list[dict[str, Any]] = [
     {"source": "world", "per_class": 20, "test_per_class": 6, "partition": "domain", "clients": 4, "novel": 0},
     {"source": "world", "per_class": 20, "classes": 6, "partition": {"kind": "domain_dirichlet"}, "clients": 4},
 ]
+FEW = {"train": 30, "test": 15}
+ASKING: list[dict[str, Any]] = [
+    {"source": "questions", "questions": FEW},
+    {"source": "questions", "questions": FEW | {"groups": 2, "rejected": True}, "clients": 6},
+    {"source": "questions", "questions": FEW, "partition": "iid", "validation": 0.3},
+    {"source": "questions", "questions": FEW, "partition": "dirichlet", "novel": ("check",), "shots": 3},
+]
 
 
 def made(spec: dict[str, Any], seed: int = 0) -> FederatedData:
     return build(DataSpec.model_validate(spec), seed)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS + ASKING, ids=str)
 def test_what_always_holds(spec: dict[str, Any]) -> None:
     data = made(spec)
     clients = data.clients
@@ -35,7 +42,10 @@ def test_what_always_holds(spec: dict[str, Any]) -> None:
     assert not set(data.base_classes) & set(data.novel_classes)
     assert len(data.base_classes) + len(data.novel_classes) == len(data.class_names)
     is_base = np.isin(data.test.labels, data.base_classes)
-    assert data.tests["base"].tolist() == np.flatnonzero(is_base).tolist()
+    has_base = len(data.novel_classes) > 0 or not data.asks
+    assert ("base" in data.tests) == has_base, "of questions it would be the same as global"
+    if has_base:
+        assert data.tests["base"].tolist() == np.flatnonzero(is_base).tolist()
     assert data.tests["global"].tolist() == list(range(len(data.test)))
     assert ("novel" in data.tests) == (len(data.novel_classes) > 0)
     for k in range(len(clients)):
@@ -50,7 +60,7 @@ def test_what_always_holds(spec: dict[str, Any]) -> None:
     check_overlap(data)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS + ASKING, ids=str)
 def test_seeds_decide_and_a_manifest_restores(spec: dict[str, Any], tmp_path: Path) -> None:
     data = made(spec)
     assert made(spec).fingerprint == data.fingerprint
@@ -82,6 +92,27 @@ def test_digits_defaults() -> None:
     assert data.prompts()[7] == "the digit seven."
     assert data.clients.name(3) == "client-3"
     assert data.summary()["duplicates_dropped"] == 0
+
+
+def test_clients_of_a_group_are_asked_as_their_group_is() -> None:
+    data = made(ASKING[1])
+    assert data.asks
+    assert [data.clients.name(k) for k in range(6)] == [f"group-{group}-{i}" for group in (0, 1) for i in range(3)]
+    assert data.train.domains is not None
+    assert data.test.domains is not None
+    for k in range(6):
+        assert set(data.train.domains[data.clients.train(k)]) == {k // 3}
+        assert set(data.test.domains[data.clients.test(k)]) == {k // 3}
+    assert data.train.words is not None
+    assert data.train.words.rejected is not None
+    assert data.summary()["pictures"] == len(data.train)
+    assert "domain/group-1" in data.tests
+
+
+def test_kinds_that_are_never_trained() -> None:
+    data = made(ASKING[3])
+    assert [data.class_names[i] for i in data.novel_classes] == ["check"]
+    assert set(data.tests) >= {"base", "novel", "global"}
 
 
 def test_world_domains_are_test_splits_of_base_classes() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synoptic.data.shares import few_shot, share_tests, validation
+from synoptic.data.shares import few_shot, share_tests, validation, validation_together
 
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(1, 5), st.integers(1, 4), st.integers(0, 5))
@@ -31,6 +31,26 @@ def test_validation_is_a_share_and_never_the_last(sizes: list[int], share: float
             assert got == 0
         elif size >= 2:
             assert 1 <= got <= max(1, round(share * size))
+
+
+@given(st.integers(1, 80), st.integers(1, 6), st.integers(1, 12), st.floats(0, 0.9), st.integers(0, 3))
+def test_what_belongs_together_is_set_aside_together(n: int, clients: int, units: int, share: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    owner, together = rng.integers(0, clients, n), rng.integers(0, units, n)
+    aside = validation_together(owner, clients, share, rng, together)
+    for k in range(clients):
+        sides = [set(together[(owner == k) & (aside == side)]) for side in (False, True)]
+        assert not sides[0] & sides[1]
+        assert bool(sides[0]) == bool((owner == k).any())
+        if share > 0 and len(set(together[owner == k])) > 1:
+            assert sides[1]
+
+
+def test_rows_by_themselves_are_set_aside_as_ever() -> None:
+    owner = np.repeat([0, 1, 2], 20)
+    one, two = (np.random.default_rng(0) for _ in range(2))
+    alone = validation_together(owner, 3, 0.3, one, np.arange(60))
+    assert alone.tolist() == validation(owner, 3, 0.3, two).tolist()
 
 
 @given(
@@ -80,6 +100,14 @@ def test_a_domain_without_test_examples_borrows_its_class() -> None:
         owner, 2, label, np.arange(2), np.zeros(2, dtype=np.int64), np.random.default_rng(0), domain, np.array([1, 1])
     )
     assert rows.counts.tolist() == [1, 2]
+
+
+def test_a_class_without_test_examples_borrows_any() -> None:
+    owner, label = np.array([0, 0, 1, 2]), np.array([0, 0, 1, 2])
+    rows = share_tests(owner, 3, label, np.array([4, 7]), np.array([0, 0]), np.random.default_rng(0))
+    assert rows[0].tolist() == [4, 7]
+    assert rows[1][0] in (4, 7)
+    assert rows.counts.tolist() == [2, 1, 1]
 
 
 def test_a_scarce_test_set_is_shared() -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from synoptic.data.inspect import ClientRow
+from synoptic.data.inspect import ClientRow, Said
 from synoptic.experiment.display import LineWatcher, LiveWatcher, Watcher, show_clients, show_result, watch
 from synoptic.experiment.display.numbers import bytes_text, headlines, seconds_text, value_text
 from synoptic.experiment.display.training import Progress
@@ -193,6 +194,19 @@ def test_clients_of_a_small_split() -> None:
                  "2 clients hold 10 to 11", "client-0", "val", "50 %", "[b]"):  # fmt: skip
         assert part in shown
     assert all(len(line) <= 60 for line in shown.splitlines())
+
+
+def test_questions_of_clients_are_one_line_each() -> None:
+    console = paper()
+    said = (Said("what\ncolour?", "red " * 40, "[b]blue"), Said("where?", "left"))
+    rows = [replace(client(k), said=said) for k in range(30)]
+    show_clients(console, rows, {**DATA, "pictures": 7})
+    lines = text(console).splitlines()
+    assert "(questions about 7 training pictures)" in " ".join(text(console).split())
+    assert sum(line.startswith("  what colour? -> red red") for line in lines) == 8
+    assert "    rejected: [b]blue" in lines
+    assert "  where? -> left" in lines
+    assert all(len(line) <= 60 for line in lines)
 
 
 def test_clients_of_a_large_split_are_not_all_listed() -> None:

@@ -8,7 +8,7 @@ from rooms import bench, digits, model, play, pooled, serve, world
 from synoptic.adapters.stack import expand, leaves
 from synoptic.experiment.evaluate import evaluate
 from synoptic.federation.bench import Bench
-from synoptic.methods.evaluation import candidates, score
+from synoptic.learning.problem import candidates
 from synoptic.methods.fedavg import FedAvg
 from synoptic.methods.local import Local
 from synoptic.methods.zeroshot import ZeroShot
@@ -39,6 +39,7 @@ def test_every_split_is_counted_as_a_person_would() -> None:
     each = [right.mean() for right in own]
     assert metrics["shared/local/accuracy/mean"] == pytest.approx(np.mean(each))
     assert metrics["shared/local/accuracy/worst"] == pytest.approx(min(each))
+    assert metrics["shared/local/accuracy/p10"] == pytest.approx(np.quantile(each, 0.1))
     assert metrics["shared/local/accuracy/weighted"] == pytest.approx(np.concatenate(own).mean())
     b, n = (metrics[f"shared/{split}/accuracy/mean"] for split in ("base", "novel"))
     assert metrics["shared/hm/accuracy/mean"] == pytest.approx(2 / (1 / b + 1 / n))
@@ -47,10 +48,10 @@ def test_every_split_is_counted_as_a_person_would() -> None:
 
 def test_candidates_of_each_split() -> None:
     on = bench(world())
-    assert set(candidates(on, "novel")) == set(on.data.novel_classes)
-    assert set(candidates(on, "global")) == set(on.data.base_classes) | set(on.data.novel_classes)
+    assert set(candidates(on.data, "novel")) == set(on.data.novel_classes)
+    assert set(candidates(on.data, "global")) == set(on.data.base_classes) | set(on.data.novel_classes)
     for split in ("local", "base", "domain/pastel"):
-        assert set(candidates(on, split)) == set(on.data.base_classes)
+        assert set(candidates(on.data, split)) == set(on.data.base_classes)
 
 
 def test_clients_are_reported_by_name() -> None:
@@ -78,7 +79,7 @@ def test_personal_models_are_measured_on_their_own_clients() -> None:
     for k in range(4):
         stack = method.personal_model(Cohort([k], on, Personal(store, [k]), 0), None)
         assert stack is not None
-        each.append(float(score(on, stack, on.data.clients.test(k), "local")[0].double().mean()))
+        each.append(float(on.problem.score(stack, on.data.clients.test(k), "local")["accuracy"].double().mean()))
     assert whole["personal/local/accuracy/mean"] == pytest.approx(np.mean(each))
     assert whole["personal/local/accuracy/worst"] == pytest.approx(min(each))
 
@@ -110,7 +111,8 @@ def test_only_counts_leave_a_client() -> None:
     replies = serve(FedAvg(), on).ask("evaluate", splits="local", adapter=on.new_adapter())
     assert {name: tuple(field[0].shape) for name, field in replies.fields.items()} == {
         "count/local": (),
-        "shared/local": (2,),
+        "shared/local/accuracy": (),
+        "shared/local/loss": (),
     }
 
 
@@ -121,8 +123,7 @@ def test_scores_of_a_stack_are_those_of_each_model() -> None:
     fresh = on.new_adapter()
     stack = {name: torch.stack([tuned[name], fresh[name]]) for name in leaves(tuned)}
     positions = on.data.tests["base"]
-    _, together = score(on, stack, positions, "base")
+    together = on.problem.score(stack, positions, "base")["loss"]
     for place, one in enumerate((tuned, fresh)):
-        torch.testing.assert_close(
-            together[place], score(on, expand(one, 1), positions, "base")[1][0], rtol=0, atol=1e-4
-        )
+        alone = on.problem.score(expand(one, 1), positions, "base")["loss"][0]
+        torch.testing.assert_close(together[place], alone, rtol=0, atol=1e-4)

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from synoptic.adapters.spec import AdapterSpec
 from synoptic.core import Section, SynopticError
-from synoptic.data import DataSpec
+from synoptic.data import DataSpec, QuestionSpec
 from synoptic.experiment.catalogue import methods_table
 from synoptic.experiment.help import key_groups
 from synoptic.experiment.keys import allowed, keys
 from synoptic.experiment.recipe import Recipe, load_recipe, read_recipe
 from synoptic.methods import base
+from synoptic.methods.base import Method
 
 
 class Strange(base.Method):
@@ -107,7 +108,12 @@ def test_a_resolved_recipe_is_read_back_the_same(tmp_path_factory: pytest.TempPa
 def test_a_resolved_recipe_leaves_nothing_to_defaults(tmp_path: Path) -> None:
     content = yaml.safe_load(load_recipe("promptfl").to_yaml())
     named = {key.name for key in keys(Recipe)} - {"method.name", "method.settings"}
+    # What only questions have is not said of classes, so their recipes read and hash as they always did.
+    of_questions = ("data.question", "data.answer", "data.rejected", "data.group", "adapter.connector")
     for name in named:
+        if name.startswith(of_questions):
+            assert name.split(".")[1] not in content[name.split(".")[0]]
+            continue
         value = content
         for part in name.split("."):
             if value is None:
@@ -127,6 +133,23 @@ def test_the_hash_is_about_what_is_run() -> None:
     for other in ("rounds=11", "train.lr=0.01", "method.mean=product", "data.clients=6", "compute.base_dtype=bfloat16"):
         assert load_recipe("fedavg", [other]).hash != one
     assert load_recipe("fedprox", ["method.mu=0"]).hash != one
+
+
+def test_questions_have_a_base_and_an_adapter_of_their_own(strange: None) -> None:
+    recipe = load_recipe("fedavg", ["data=questions"])
+    assert recipe.model == "tiny-vlm"
+    assert recipe.what_is_adapted == Method.answerer_adapter == AdapterSpec.model_validate({"text": "lora"})
+    assert load_recipe("fedavg", ["data=questions", "adapter=none"]).hash == recipe.hash
+    own = load_recipe("fedavg", ["data=questions", "adapter.text.lora.rank=2", "adapter.connector=lora", "model=x/y"])
+    assert (own.model, own.what_is_adapted.text.lora.rank, own.what_is_adapted.connector.lora.rank) == ("x/y", 2, 4)  # type: ignore[union-attr]
+    assert own.what_is_adapted.vision.frozen
+    of_files = load_recipe("fedavg", ["data=hub:some/where", "data.question=ask"])
+    assert of_files.model == "tiny-vlm"
+    classes = load_recipe("fedavg", ["data=world"])
+    assert (classes.model, classes.what_is_adapted.vision.lora is None) == ("tiny-clip", False)
+    again = yaml.safe_load(own.to_yaml())
+    assert set(again["data"]["questions"]) == set(QuestionSpec.model_fields)
+    assert again["adapter"]["connector"]["lora"] == {"rank": 4, "alpha": None}
 
 
 # -- mistakes -------------------------------------------------------------------------------------------------------
@@ -159,7 +182,8 @@ def test_the_hash_is_about_what_is_run() -> None:
         ("adapter.vision=lorra",
          "recipe key 'adapter.vision': 'lorra' is no way to adapt a tower; choose one of: frozen, lora, prompt, head."),
         ("adapter.vision.lora.targets=[x]",
-         "recipe key 'adapter.vision.lora.targets' cannot be ['x']; use a list of some of: q, k, v, o, fc1, fc2."),
+         "recipe key 'adapter.vision.lora.targets' cannot be ['x']; "
+         "use a list of some of: q, k, v, o, fc1, fc2, gate."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(setting: str, sentence: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from synoptic.models import pretraining
 from synoptic.models.dual_encoder import READY
-from synoptic.models.load import load_dual_encoder
-from synoptic.models.pretraining import TinyClip, batches, build_tokenizer, contrastive_loss, pretrain, rate
+from synoptic.models.load import base_folder, load_dual_encoder
+from synoptic.models.pretraining import TinyClip, pretrain, rate, tiny_clip
+from synoptic.models.pretraining.tiny_clip import batches, build_tokenizer, contrastive_loss
 
 SMALL = TinyClip(width=32, mlp=32, heads=2, vision_blocks=1, text_blocks=1, steps=3, batch=16, warmup=1)
 
@@ -47,7 +48,7 @@ def test_equal_captions_are_positives_of_each_other() -> None:
     captions = ["a red circle", "a blue ring", "a red circle"]
     tokenizer = lambda texts, **_: {"input_ids": torch.zeros(len(texts), 2, dtype=torch.long)}  # noqa: E731
     model = lambda **_: SimpleNamespace(logits_per_image=logits)  # noqa: E731
-    loss = pretraining._loss(model, tokenizer, np.zeros((3, 32, 32, 3), np.uint8), captions, 8)
+    loss = tiny_clip._loss(model, tokenizer, np.zeros((3, 32, 32, 3), np.uint8), captions, 8)
     assert float(loss) == pytest.approx(reference_loss(logits, captions), abs=1e-5)
     assert float(loss) != pytest.approx(reference_loss(logits, ["x", "y", "z"]), abs=1e-2)
 
@@ -121,6 +122,16 @@ def tokenizer() -> Any:
     return build_tokenizer(512, 32)
 
 
+def test_the_shipped_tokenizer_is_built_again(tmp_path: Path) -> None:
+    tokenizer().save_pretrained(tmp_path)
+    anew, shipped = (
+        json.loads((folder / "tokenizer.json").read_text()) for folder in (tmp_path, base_folder("tiny-clip"))
+    )
+    # The shipped file also remembers how it was last called in training: padded and truncated.
+    for part in ("model", "added_tokens", "normalizer", "pre_tokenizer", "post_processor"):
+        assert anew[part] == shipped[part]
+
+
 def test_tokenizer_ends_with_its_highest_id_and_knows_any_word() -> None:
     words = tokenizer()
     assert words.eos_token_id == len(words) - 1
@@ -135,8 +146,7 @@ def test_tokenizer_ends_with_its_highest_id_and_knows_any_word() -> None:
 @pytest.mark.timeout(1800)
 def test_pretraining_anew_gives_what_the_card_says(tmp_path: Path) -> None:
     """The whole pre-training, about eight minutes on a core; processors differ in the last digits, scores a little."""
-    from synoptic.models.card import scores
-    from synoptic.models.load import load_dual_encoder
+    from synoptic.models.card_classes import scores
 
     anew = scores(load_dual_encoder(str(pretrain(tmp_path / "tiny-clip"))))
     shipped = scores(load_dual_encoder("tiny-clip"))

@@ -14,6 +14,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from synoptic.adapters.slots import in_slot, site_of, together
 from synoptic.adapters.stack import adapter, names
 from synoptic.core import SynopticError
 
@@ -139,23 +140,86 @@ def stacking(stack: TensorDict, weights: Tensor) -> TensorDict:
     return _pair_by_pair(stack, weights, merge)
 
 
+def residual(stack: TensorDict, one: TensorDict, weights: Tensor) -> TensorDict:
+    """What the mean of the clients' products is beyond the product of ``one`` (FedEx-LoRA, Singhal et al. 2025).
+
+    Returns:
+        LoRA pairs of rank (K + 1) r and scale one: ``sum_k w_k scale_k B_k A_k - scale B A``.
+    """
+    result: dict[str, Tensor] = {}
+    for stem in lora_stems(stack):
+        A_RD, B_OR = stacked_factors(stack, stem, weights)
+        A_rD, B_Or = one[f"{stem}/A"].double(), one[f"{stem}/B"].double() * -one[f"{stem}/scale"].double()
+        result |= _pair(stem, torch.cat([A_RD, A_rD]), torch.cat([B_OR, B_Or], dim=1), one[f"{stem}/A"].dtype)
+    return adapter(result)
+
+
+def added(one: TensorDict, two: TensorDict) -> TensorDict:
+    """LoRA pairs whose update is the sum of both, exactly, at the smallest rank that a site can need: min(O, D)."""
+    result: dict[str, Tensor] = {}
+    both = joined(together(one, in_slot(two, "two")))
+    for stem in lora_stems(both):
+        A, B = both[f"{stem}/A"].double(), both[f"{stem}/B"].double() * both[f"{stem}/scale"].double()
+        most = min(A.shape[1], B.shape[0])
+        if A.shape[0] > most:
+            A, B, _ = truncate(A, B, most)
+        result |= _pair(stem, A, B, both[f"{stem}/A"].dtype)
+    return adapter(result)
+
+
+def without_padding(one: TensorDict) -> TensorDict:
+    """LoRA pairs without the dimensions in which both factors are zero; other tensors are left out."""
+    result: dict[str, Tensor] = {}
+    for stem in lora_stems(one):
+        A, B = one[f"{stem}/A"], one[f"{stem}/B"]
+        used = A.any(1) | B.any(0)
+        result |= {f"{stem}/A": A[used], f"{stem}/B": B[:, used], f"{stem}/scale": one[f"{stem}/scale"]}
+    return adapter(result)
+
+
+def _pair(stem: str, A: Tensor, B: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {f"{stem}/A": A.to(dtype), f"{stem}/B": B.to(dtype), f"{stem}/scale": torch.ones((), dtype=dtype)}
+
+
 def _pair_by_pair(stack: TensorDict, weights: Tensor, merge: Callable[[str], Pair]) -> TensorDict:
     """One adapter: LoRA pairs as ``merge`` says, every other tensor by its mean."""
-    stems = lora_stems(stack)
     share = normalised(weights, stack.batch_size[0])
-    others = [name for name in names(stack) if name.rpartition("/")[0] not in stems]
-    result = {name: _mean_tensor(name, stack[name], share) for name in others}
-    for stem in stems:
+    result = {name: _mean_tensor(name, stack[name], share) for name in _no_pair(stack)}
+    for stem in lora_stems(stack):
         A, B, scale = merge(stem)
         dtype = stack[f"{stem}/A"].dtype
         result |= {f"{stem}/A": A.to(dtype), f"{stem}/B": B.to(dtype), f"{stem}/scale": scale}
     return adapter(result)
 
 
+def _no_pair(stack: TensorDict) -> list[str]:
+    """Names of all tensors that are no part of a LoRA pair."""
+    parts = {f"{stem}/{part}" for stem in lora_stems(stack) for part in ("A", "B", "scale")}
+    return [name for name in names(stack) if name not in parts]
+
+
+def joined(stack: TensorDict) -> TensorDict:
+    """The same updates with one pair on each site: slots side by side along the rank, exactly. No batch axis, or K.
+
+    Sites with one pair keep it as it is; joined ones have scale one.
+    """
+    sites: dict[str, list[str]] = {}
+    for stem in lora_stems(stack):
+        sites.setdefault(site_of(stem), []).append(stem)
+    result = {name: stack[name] for name in _no_pair(stack)}
+    for site, stems in sites.items():
+        A, B, scale = ([stack[f"{stem}/{part}"] for stem in stems] for part in ("A", "B", "scale"))
+        if len(stems) > 1:
+            B = [factor * size[..., None, None] for factor, size in zip(B, scale, strict=True)]
+            scale = [torch.ones_like(scale[0])]
+        result |= {f"{site}/A": torch.cat(A, dim=-2), f"{site}/B": torch.cat(B, dim=-1), f"{site}/scale": scale[0]}
+    return TensorDict(result, batch_size=stack.batch_size)
+
+
 def difference(stack: TensorDict, one: TensorDict) -> TensorDict:
     """What each client's adapter ``[K]`` adds to ``one``: LoRA by its product, exactly, at twice the rank."""
     stems = lora_stems(stack)
-    result = {name: stack[name] - one[name] for name in names(stack) if name.rpartition("/")[0] not in stems}
+    result = {name: stack[name] - one[name] for name in _no_pair(stack)}
     for stem in stems:
         A, B = ([stack[f"{stem}/{part}"], one[f"{stem}/{part}"].expand_as(stack[f"{stem}/{part}"])] for part in "AB")
         scale = stack[f"{stem}/scale"][:, None, None]
@@ -190,6 +254,7 @@ def inner(stack: TensorDict, stem: str) -> Tensor:
 
 def gram(stack: TensorDict) -> Tensor:
     """Inner products of the clients' whole updates, ``[K, K]``: LoRA by product, other tensors as they are."""
+    stack = joined(stack)
     stems = lora_stems(stack)
     clients = stack.batch_size[0]
     total = torch.zeros(clients, clients, dtype=torch.float64)

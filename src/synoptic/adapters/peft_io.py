@@ -43,7 +43,7 @@ PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 """Initialisations that leave the base as it is (PiSSA, OLoRA, CorDA and the like change it)."""
 
 
-Stem = Annotated[str, Field(pattern=r"^[a-z]+/lora/[^#]+(#[qkv])?$")]
+Stem = Annotated[str, Field(pattern=r"^[a-z]+/lora/[^#@]+(#[qkv])?(@[a-z0-9_]+)?$")]
 
 
 class Base(Protocol):

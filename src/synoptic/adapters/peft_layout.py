@@ -1,4 +1,4 @@
-"""How LoRA pairs lie in PEFT's files: one pair per module, packed query/key/value weights included.
+"""How LoRA pairs lie in PEFT's files: one pair per module, packed query/key/value weights and slots included.
 
 PEFT puts one pair on one module. The parts of a packed projection therefore become one pair whose ``B`` is block
 structured: part p owns some columns of ``B`` (and rows of ``A``), and ``B`` is zero elsewhere in those columns.
@@ -11,7 +11,7 @@ Legend: D inputs, O outputs, r rank of one site, R rank in the file.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,6 +24,14 @@ from synoptic.core import SynopticError
 
 OUT = ".base_layer.out_proj"
 """Where PEFT keeps the output projection of a wrapped `nn.MultiheadAttention`."""
+
+TOWERS = {
+    "vision_model": "vision", "text_model": "text",
+    "model.vision_tower": "vision", "model.multi_modal_projector": "connector", "model.language_model": "text",
+    "model.visual.merger": "connector", "model.visual": "vision",
+    "model.vision_model": "vision", "model.connector": "connector", "model.text_model": "text",
+}  # fmt: skip
+"""Where the towers of CLIP and SigLIP, LLaVA, Qwen-VL, Idefics3 and SmolVLM lie; the first that fits counts."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,10 @@ class Place:
         return slice(PARTS[self.part] * width, (PARTS[self.part] + 1) * width)
 
 
+Parts = dict[str | None, list[tuple[str, Pair]]]
+"""A module's pairs with their stems, by part; slots of one part stand side by side."""
+
+
 def to_modules(one: TensorDict, model: nn.Module) -> tuple[dict[str, Pair], dict[str, tuple[int, int]]]:
     """An adapter's LoRA pairs by PEFT module, and the columns that each site owns there, by stem.
 
@@ -68,13 +80,13 @@ def to_modules(one: TensorDict, model: nn.Module) -> tuple[dict[str, Pair], dict
     Raises:
         SynopticError: a site that the model does not have.
     """
-    sites: dict[str, dict[str | None, tuple[str, Pair]]] = {}
+    sites: dict[str, Parts] = {}
     for stem in lora_stems(one):
         path, part = split_name(stem.split("/lora/", 1)[1])
         if not isinstance(_submodule(model, path.rpartition(".")[0]), nn.MultiheadAttention):
             _submodule(model, path)
             pair = Pair(one[f"{stem}/A"].detach(), one[f"{stem}/B"].detach(), float(one[f"{stem}/scale"]))
-            sites.setdefault(path, {})[part] = (stem, pair)
+            sites.setdefault(path, {}).setdefault(part, []).append((stem, pair))
     modules: dict[str, Pair] = {}
     columns: dict[str, tuple[int, int]] = {}
     for path, parts in sites.items():
@@ -94,20 +106,27 @@ def _submodule(model: nn.Module, path: str) -> nn.Module:
                             "use the base that the adapter was made for") from error  # fmt: skip
 
 
-def _one_pair(parts: Mapping[str | None, tuple[str, Pair]]) -> Pair:
-    if None in parts:
-        return parts[None][1]
-    pairs = {part: pair for part, (_, pair) in parts.items() if part is not None}
-    return _packed(pairs, _common_scale(pairs.values()))
+def _one_pair(parts: Parts) -> Pair:
+    scale = _common_scale([pair for slots in parts.values() for _, pair in slots])
+    pairs = {part: _beside([pair.at(scale) for _, pair in slots]) for part, slots in parts.items()}
+    return pairs[None] if None in pairs else _packed({part: pairs[part] for part in PARTS if part in pairs}, scale)
 
 
-def _columns(parts: Mapping[str | None, tuple[str, Pair]]) -> dict[str, tuple[int, int]]:
+def _beside(pairs: Sequence[Pair]) -> Pair:
+    """One pair whose update is the sum of all, exactly: factors of slots side by side along the rank."""
+    if len(pairs) == 1:
+        return pairs[0]
+    A_RD, B_OR = torch.cat([pair.A_rD for pair in pairs]), torch.cat([pair.B_Or for pair in pairs], dim=1)
+    return Pair(A_RD, B_OR, pairs[0].scale)
+
+
+def _columns(parts: Parts) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     start = 0
     for part in sorted(parts, key=lambda part: PARTS.get(part or "", -1)):
-        stem, pair = parts[part]
-        found[stem] = (start, start + pair.rank)
-        start += pair.rank
+        for stem, pair in parts[part]:
+            found[stem] = (start, start + pair.rank)
+            start += pair.rank
     return found
 
 
@@ -116,9 +135,8 @@ def _common_scale(pairs: Collection[Pair]) -> float:
     return scales.pop() if len(scales) == 1 else 1.0
 
 
-def _packed(parts: Mapping[str, Pair], scale: float) -> Pair:
+def _packed(pairs: Mapping[str, Pair], scale: float) -> Pair:
     """One pair of rank ``sum r`` on a packed weight; parts without factors stay zero."""
-    pairs = {part: parts[part].at(scale) for part in PARTS if part in parts}
     first = next(iter(pairs.values()))
     width = first.B_Or.shape[0]
     B_OR = first.B_Or.new_zeros(len(PARTS) * width, sum(pair.rank for pair in pairs.values()))
@@ -191,14 +209,15 @@ def _without_output_projections(modules: Mapping[str, Pair]) -> dict[str, Pair]:
 
 
 def tower_of(path: str) -> str:
-    """The tower that a module of a Hugging Face dual encoder belongs to.
+    """The tower that a module of a Hugging Face model belongs to.
 
     >>> tower_of("text_model.encoder.layers.0.mlp.fc1")
     'text'
+    >>> tower_of("model.visual.merger.mlp.0")
+    'connector'
     """
-    head = path.split(".", 1)[0]
-    for tower in ("vision", "text"):
-        if head == f"{tower}_model":
+    for start, tower in TOWERS.items():
+        if path.startswith(f"{start}."):
             return tower
-    raise SynopticError(f"the adapter has weights for '{path}', which is in neither tower of a dual encoder",
-                        "import adapters made for CLIP or SigLIP models, whole (CLIPModel, SiglipModel)")  # fmt: skip
+    raise SynopticError(f"the adapter has weights for '{path}', which is in no tower that Synoptic knows",
+                        "import adapters made for whole CLIP, SigLIP, LLaVA, Qwen-VL or Idefics3 models")  # fmt: skip

@@ -1,7 +1,8 @@
 """Sites: the weights of a frozen model that a LoRA pair can sit on, fused projections included.
 
 A site is named by its module path, plus ``#q``, ``#k`` or ``#v`` when the module computes query, key and value with one
-packed weight (``nn.Linear`` of width 3 d called ``qkv`` or ``in_proj``, or ``nn.MultiheadAttention``).
+packed weight (``nn.Linear`` of width 3 d called ``qkv`` or ``in_proj``, or ``nn.MultiheadAttention``). A further pair
+on the same site lies in a slot: ``#q@own`` (`synoptic.adapters.slots`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from synoptic.adapters.spec import LoraSpec
+from synoptic.adapters.spec import ConnectorLora, LoraSpec
 from synoptic.core import SynopticError
 
 ROLES: dict[str, tuple[str, ...]] = {
@@ -22,6 +23,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "o": ("out_proj", "o_proj", "proj"),
     "fc1": ("fc1", "up_proj", "c_fc"),
     "fc2": ("fc2", "down_proj", "c_proj"),
+    "gate": ("gate_proj",),
 }
 """The names under which common model families keep each target."""
 
@@ -39,12 +41,12 @@ class Site:
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """Module path and part of a site name.
+    """Module path and part of a site name, whatever its slot.
 
-    >>> split_name("blocks.0.attn.qkv#v")
+    >>> split_name("blocks.0.attn.qkv#v@own")
     ('blocks.0.attn.qkv', 'v')
     """
-    path, _, part = name.partition("#")
+    path, _, part = name.partition("@")[0].partition("#")
     return path, part or None
 
 
@@ -69,6 +71,20 @@ def find_sites(model: nn.Module, blocks: Sequence[str], spec: LoraSpec) -> list[
                                 f"it has: {', '.join(there) or 'none that Synoptic knows'}")  # fmt: skip
         sites += [site for _, site in found]
     _check_rank(sites, spec.rank)
+    return sites
+
+
+def linear_sites(model: nn.Module, path: str, rank: int) -> list[Site]:
+    """Every linear weight below ``path``, such as those of a connector.
+
+    Raises:
+        SynopticError: none, or one that a pair of this rank does not fit.
+    """
+    parts = [(name, part) for name, part in model.get_submodule(path).named_modules() if isinstance(part, nn.Linear)]
+    if not parts:
+        raise SynopticError(f"'{path}' has no linear weight", "leave it frozen")
+    sites = [Site(f"{path}.{name}", part.in_features, part.out_features) for name, part in parts]
+    _check_rank(sites, rank)
     return sites
 
 
@@ -132,7 +148,7 @@ def _check_rank(sites: list[Site], rank: int) -> None:
                                 f"use a rank of at most {min(site.inputs, site.outputs)}")  # fmt: skip
 
 
-def init_lora(tower: str, sites: Sequence[Site], spec: LoraSpec, rng: torch.Generator) -> dict[str, Tensor]:
+def init_lora(tower: str, sites: Sequence[Site], spec: ConnectorLora, rng: torch.Generator) -> dict[str, Tensor]:
     """Fresh factors: A uniform in +-1/sqrt(inputs), B zero, so that the update starts at zero (Hu et al. 2022)."""
     tensors: dict[str, Tensor] = {}
     for site in sites:

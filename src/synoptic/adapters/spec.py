@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from synoptic.core import Section
 
-Target = Literal["q", "k", "v", "o", "fc1", "fc2"]
+Target = Literal["q", "k", "v", "o", "fc1", "fc2", "gate"]
 
 
-class LoraSpec(Section):
-    """Low-rank updates W + (alpha / rank) B A (Hu et al. 2022, eq. 3) on chosen weights of chosen blocks."""
+class ConnectorLora(Section):
+    """Low-rank updates W + (alpha / rank) B A (Hu et al. 2022, eq. 3) on every linear weight of a connector."""
 
     rank: int = Field(4, ge=1, description="inner dimension of B A")
     alpha: float | None = Field(None, gt=0, description="scale is alpha / rank; left out, alpha = rank")
-    layers: int | tuple[int, ...] | Literal["all"] = Field(2, description="the last n blocks, a list, or 'all'")
-    targets: tuple[Target, ...] = Field(
-        ("q", "k", "v"), min_length=1, description="which weights of a block: q, k, v, o, fc1, fc2"
-    )
-    pooling: bool = Field(False, description="also adapt an attention-pooling head (SigLIP's image tower)")
 
     @property
     def scale(self) -> float:
         """Alpha / rank, the factor in front of B A."""
         return 1.0 if self.alpha is None else self.alpha / self.rank
+
+
+class LoraSpec(ConnectorLora):
+    """Low-rank updates on chosen weights of chosen blocks."""
+
+    layers: int | tuple[int, ...] | Literal["all"] = Field(2, description="the last n blocks, a list, or 'all'")
+    targets: tuple[Target, ...] = Field(
+        ("q", "k", "v"), min_length=1, description="which weights of a block: q, k, v, o, fc1, fc2, gate"
+    )
+    pooling: bool = Field(False, description="also adapt an attention-pooling head (SigLIP's image tower)")
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -65,8 +70,44 @@ class TowerSpec(Section):
         return self.lora is None and self.prompt is None and not self.head
 
 
+class ConnectorSpec(Section):
+    """How the connector of a generative model is adapted. ``frozen`` and ``lora`` stand for the defaults."""
+
+    lora: ConnectorLora | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            words: dict[str, dict[str, Any]] = {"frozen": {}, "lora": {"lora": {}}}
+            if value not in words:
+                raise ValueError(f"'{value}' is no way to adapt a connector; choose one of: {', '.join(words)}")
+            return words[value]
+        return value
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing in the connector is trained."""
+        return self.lora is None
+
+
 class AdapterSpec(Section):
-    """What is trained on each tower of a dual encoder; everything else is the frozen base."""
+    """What is trained on each tower of the base; everything else of it is frozen.
+
+    Attributes:
+        vision: the image tower.
+        text: the text tower of a dual encoder, the language decoder of a generative model.
+        connector: what lies between image tower and decoder of a generative model; a dual encoder has none.
+    """
 
     vision: TowerSpec = TowerSpec()
     text: TowerSpec = TowerSpec()
+    connector: ConnectorSpec = ConnectorSpec()
+
+    @model_serializer(mode="wrap")
+    def _without_frozen_connector(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A recipe's hash is over what is written: where there is no connector to adapt, nothing is said about it.
+        written: dict[str, Any] = handler(self)
+        if self.connector.frozen:
+            written.pop("connector", None)
+        return written

@@ -9,7 +9,8 @@ adapter, a view. Names are flat and say everything that is needed to wear, avera
     text/prompt/context                                                [K, length, width]
     vision/head/weight                                                 [K, dim, dim]
 
-A fused projection is addressed by its part: ``.../attn.qkv#q`` is the query rows of ``qkv``.
+A fused projection is addressed by its part: ``.../attn.qkv#q`` is the query rows of ``qkv``. A further pair on a site
+lies in a slot, ``...q_proj@own/A``, and their updates add up (`synoptic.adapters.slots`).
 
 Legend: K clients, P trainable values per client, r rank.
 """

@@ -2,9 +2,10 @@
 
 One file for each command or family; importing them attaches them to the application, in the order that help lists them.
 """
-# ruff: noqa: I001
+# ruff: noqa: I001, F401
 
 from synoptic.cli.app import DEBUG, INTERRUPTED, app, main
-from synoptic.cli import run, compare, claims, report, export, watch, data, catalogue, doctor  # noqa: F401
+from synoptic.cli import run, compare, claims, report, export, ask, watch, data, catalogue, doctor
+from synoptic.cli import serve, join, keys, status
 
 __all__ = ["DEBUG", "INTERRUPTED", "app", "main"]

@@ -51,7 +51,7 @@ def pretrain_command(
 ) -> None:
     """Train an embedded model anew.
 
-    NAME is tiny-clip; it is trained from nothing, as the shipped one was.
+    NAME is tiny-clip or tiny-vlm; it is trained as the shipped one was.
     """
     from synoptic.experiment.display.training import pretrain_embedded
 

@@ -31,15 +31,13 @@ def export_command(
     all clients where there is no shared one. Folders of personal adapters are
     called after their clients; the cards name none.
     """
-    import shlex
-
-    from synoptic.experiment.export import export
+    from synoptic.experiment.export import export, trial
 
     place = out or Path(f"{run.resolve().name}-export")
     written = export(run, place, client, merged)
     for folder in written:
         typer.echo(f"exported: {folder}")
-    typer.echo(f"try it: synoptic predict {shlex.quote(str(written[0]))} PICTURE")
+    typer.echo(f"try it: {trial(written[0])}")
 
 
 @app.command("predict")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from synoptic.data.clients import ClientIndex
     from synoptic.data.federated import FederatedData, build
     from synoptic.data.overlap import check_overlap
-    from synoptic.data.spec import DataSpec, PartitionSpec
-    from synoptic.data.table import ArrayImages, EncodedImages, ExampleTable, FileImages, ImageStore
+    from synoptic.data.spec import DataSpec, PartitionSpec, QuestionSpec
+    from synoptic.data.table import ArrayImages, EncodedImages, ExampleTable, FileImages, ImageStore, Words
 
 __all__ = [
     "ArrayImages",
@@ -28,6 +28,8 @@ __all__ = [
     "FileImages",
     "ImageStore",
     "PartitionSpec",
+    "QuestionSpec",
+    "Words",
     "build",
     "check_overlap",
 ]
@@ -36,6 +38,7 @@ _HOMES = {
     "ClientIndex": "clients",
     "DataSpec": "spec",
     "PartitionSpec": "spec",
+    "QuestionSpec": "spec",
     "FederatedData": "federated",
     "build": "federated",
     "check_overlap": "overlap",

@@ -13,9 +13,10 @@ from synoptic.core.seeds import numpy_generator
 from synoptic.data.clients import ClientIndex
 from synoptic.data.overlap import check_overlap
 from synoptic.data.partition import Partition, Request, partition
+from synoptic.data.partition.together import shared_together
 from synoptic.data.rows import Rows
 from synoptic.data.select import Selection, select, table_of
-from synoptic.data.shares import few_shot, share_tests, validation
+from synoptic.data.shares import few_shot, share_tests, validation, validation_together
 from synoptic.data.sources import Source, open_source
 from synoptic.data.spec import DataSpec
 from synoptic.data.table import ExampleTable
@@ -57,8 +58,8 @@ class FederatedData:
         test: held-out examples of base and novel classes, of all domains.
         base_classes, novel_classes: int64 indices into ``train.class_names``, disjoint; novel may be empty.
         template: the prompt, "a photo of a {}.".
-        tests: positions in ``test`` by split: "global" (all), "base", "novel" (with novel classes), and
-            "domain/<name>" (base classes only; with domains).
+        tests: positions in ``test`` by split: "global" (all), "base" (of questions only with novel classes), "novel"
+            (with novel classes), and "domain/<name>" (base classes only; with domains).
         clients: who holds what.
         origin: how to find all this again; None for data put together by hand.
 
@@ -77,6 +78,11 @@ class FederatedData:
     def class_names(self) -> tuple[str, ...]:
         """Words for the classes, base and novel."""
         return self.train.class_names
+
+    @property
+    def asks(self) -> bool:
+        """Whether examples are questions with answers; else they are pictures with classes."""
+        return self.train.asks
 
     @property
     def fingerprint(self) -> str:
@@ -103,6 +109,7 @@ class FederatedData:
             "examples_per_client": {"min": int(held.min()), "median": float(np.median(held)), "max": int(held.max())},
             "duplicates_dropped": self.origin.dropped if self.origin else 0,
             "fingerprint": self.fingerprint,
+            **({"pictures": len(self.train.distinct(np.arange(len(self.train)))[0])} if self.asks else {}),
         }
 
 
@@ -119,14 +126,14 @@ def build(spec: DataSpec, seed: int) -> FederatedData:
     source = open_source(spec)
     selection = select(source, spec, seed)
     train = table_of(source.train.name, source.train, selection.train_rows, selection)
-    shared = partition(_request(source, train, selection, spec), numpy_generator(seed, "partition"))
+    shared = _partition(source, train, selection, spec, numpy_generator(seed, "partition"))
     if spec.shots is not None:
         kept = few_shot(shared.owner, train.labels, spec.shots, numpy_generator(seed, "shots"))
         shared = Partition(shared.owner[kept], shared.clients, shared.names)
         selection = _with_train_rows(selection, selection.train_rows[kept])
         train = table_of(source.train.name, source.train, selection.train_rows, selection)
     test = table_of(source.test.name, source.test, selection.test_rows, selection)
-    clients = _clients(train, test, selection, shared, spec, seed)
+    clients = _clients(source, train, test, selection, shared, spec, seed)
     return assemble(source, selection, spec, seed, clients)
 
 
@@ -161,27 +168,34 @@ def _with_train_rows(selection: Selection, rows: Ints) -> Selection:
     )
 
 
-def _request(source: Source, train: ExampleTable, selection: Selection, spec: DataSpec) -> Request:
+def _partition(
+    source: Source, train: ExampleTable, selection: Selection, spec: DataSpec, rng: np.random.Generator
+) -> Partition:
     columns = {name: values[selection.train_rows] for name, values in source.columns.items()}
-    return Request(
+    request = Request(
         spec.partition, spec.clients, train.labels, train.class_names, train.domains, train.domain_names, columns
     )
+    if source.together is None:
+        return partition(request, rng)
+    return shared_together(request, source.together[selection.train_rows], rng, partition)
 
 
 def _clients(
-    train: ExampleTable, test: ExampleTable, selection: Selection, shared: Partition, spec: DataSpec, seed: int
-) -> ClientIndex:
-    aside = validation(shared.owner, shared.clients, spec.validation, numpy_generator(seed, "validation"))
+    source: Source, train: ExampleTable, test: ExampleTable, selection: Selection, shared: Partition, spec: DataSpec,
+    seed: int,
+) -> ClientIndex:  # fmt: skip
+    aside = _aside(source, train, selection, shared, spec.validation, numpy_generator(seed, "validation"))
     held_out = np.flatnonzero(np.isin(test.labels, selection.base))
+    train_label, test_label, train_domain, test_domain = _cells(source, train, test, selection, spec)
     test_rows = share_tests(
         shared.owner,
         shared.clients,
-        train.labels,
+        train_label,
         held_out,
-        test.labels[held_out],
+        test_label[held_out],
         numpy_generator(seed, "test shares"),
-        train.domains,
-        None if test.domains is None else test.domains[held_out],
+        train_domain,
+        None if test_domain is None else test_domain[held_out],
     )
     return ClientIndex(
         Rows.grouped(np.where(aside, -1, shared.owner), shared.clients),
@@ -191,9 +205,38 @@ def _clients(
     )
 
 
+def _aside(
+    source: Source, train: ExampleTable, selection: Selection, shared: Partition, share: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which training rows are for validation, bool [n]; of questions about one picture all or none."""
+    if not train.asks:
+        return validation(shared.owner, shared.clients, share, rng)
+    everything = np.arange(len(train))
+    units = train.distinct(everything)[1] if source.together is None else source.together[selection.train_rows]
+    return validation_together(shared.owner, shared.clients, share, rng, units)
+
+
+def _cells(
+    source: Source, train: ExampleTable, test: ExampleTable, selection: Selection, spec: DataSpec
+) -> tuple[Ints, Ints, Ints | None, Ints | None]:
+    """Labels and domains by which the test rows are shared out: of train, of test.
+
+    A client who is a value of a column is asked what the test part has of that value, whatever it is about.
+    """
+    by = spec.partition.column if spec.partition.kind == "column" else None
+    if not train.asks or by is None or by not in source.test_columns:
+        return train.labels, test.labels, train.domains, test.domains
+    values = [source.columns[by][selection.train_rows], source.test_columns[by][selection.test_rows]]
+    codes = np.unique(np.concatenate(values), return_inverse=True)[1].astype(np.int64)
+    own, held = codes[: len(train)], codes[len(train) :]
+    return np.zeros_like(own), np.zeros_like(held), own, held
+
+
 def _tests(test: ExampleTable, selection: Selection) -> dict[str, Ints]:
     is_base = np.isin(test.labels, selection.base)
-    tests = {"global": np.arange(len(test)), "base": np.flatnonzero(is_base)}
+    tests = {"global": np.arange(len(test))}
+    if len(selection.novel) or not test.asks:
+        tests["base"] = np.flatnonzero(is_base)
     if len(selection.novel):
         tests["novel"] = np.flatnonzero(~is_base)
     if test.domains is not None:

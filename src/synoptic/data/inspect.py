@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +23,9 @@ Ints = NDArray[np.int64]
 DRAWN: Final = 100  # clients; of more, so many are drawn, evenly spaced by size
 SAMPLED: Final = 6  # clients whose pictures are shown
 SAMPLES: Final = 6  # pictures of each
+PEEKED: Final = 100  # rows of a client among which its questions are looked for
+SAID: Final = 3  # questions of each client in a table
+WIDEST: Final = 22  # letters of a question or answer under a picture
 NAMED: Final = 40  # rows or columns that can carry names
 COUNTED: Final = 120  # cells that can carry their number
 INK: Final = "#1f3a5f"
@@ -29,8 +33,20 @@ SUFFIXES: Final = frozenset({".png", ".svg", ".pdf"})
 
 
 @dataclass(frozen=True)
+class Said:
+    """A question of a client, its answer, and its rejected answer if there is one."""
+
+    question: str
+    answer: str
+    rejected: str | None = None
+
+
+@dataclass(frozen=True)
 class ClientRow:
-    """One client in a table: numbers of examples, what it holds, and the share of its most frequent class."""
+    """One client in a table: numbers of examples, what it holds, and the share of its most frequent class.
+
+    ``said`` are a few of its questions, each of another class as far as it has them.
+    """
 
     client: str
     train: int
@@ -40,6 +56,7 @@ class ClientRow:
     domains: tuple[str, ...]
     largest_share: float
     largest_class: str
+    said: tuple[Said, ...] = ()
 
 
 def describe(data: FederatedData) -> list[ClientRow]:
@@ -60,9 +77,25 @@ def describe(data: FederatedData) -> list[ClientRow]:
             tuple(data.train.domain_names[i] for i in np.flatnonzero(domain_counts[k])),
             float(counts[k, largest[k]] / held[k]),
             data.class_names[largest[k]],
+            _said(data, k),
         )
         for k in range(len(clients))
     ]
+
+
+def _said(data: FederatedData, k: int) -> tuple[Said, ...]:
+    words = data.train.words
+    if words is None:
+        return ()
+    held = np.concatenate([data.clients.train(k), data.clients.val(k)])
+    labels = data.train.labels[held]
+    repeats = np.array([int((labels[:place] == label).sum()) for place, label in enumerate(labels[:PEEKED])])
+    picked = np.sort(np.argsort(repeats, kind="stable")[:SAID])
+    rejected = words.rejected
+    return tuple(
+        Said(words.questions[row], words.answers[row], None if rejected is None else rejected[row])
+        for row in held[picked]
+    )
 
 
 def class_counts(data: FederatedData, by: str = "label") -> Ints:
@@ -98,10 +131,11 @@ def draw(data: FederatedData, path: Path) -> None:
     shown = _shown(data)
     counts = class_counts(data)[shown][:, data.base_classes]
     domains = class_counts(data, "domain")[shown]
-    sizes: tuple[float, ...] = (1.2 + 0.32 * min(counts.shape[1], 40), 0.9 + 0.32 * min(domains.shape[1], 12), 1.5, 3.6)
+    widths = (1.2 + 0.32 * min(counts.shape[1], 40), 0.9 + 0.32 * min(domains.shape[1], 12), 1.5)
+    sizes: tuple[float, ...] = (*widths, 5.2 if data.asks else 3.6)
     if not domains.shape[1]:
         sizes = (sizes[0], *sizes[2:])
-    height = float(np.clip(1.9 + 0.26 * len(shown), 4.2, 12))
+    height = float(np.clip(1.9 + 0.26 * len(shown), 6.5 if data.asks else 4.2, 12))
     figure = Figure(figsize=(sum(sizes) + 1.6, height), layout="constrained")
     FigureCanvasAgg(figure)
     panels: Any = figure.subfigures(1, 2, width_ratios=(sum(sizes[:-1]) + 1.2, sizes[-1]))
@@ -201,5 +235,14 @@ def _pictures(figure: Any, data: FederatedData, shown: Ints) -> None:
         held = data.clients.train(k)
         spaced = held[np.unique(np.linspace(0, len(held) - 1, SAMPLES).round().astype(int))]
         row[0].set_title(data.clients.name(k), fontsize=7, loc="left")
-        for axes, picture in zip(row, data.train.images.load(spaced), strict=False):
+        for axes, picture, row_of_table in zip(row, data.train.images.load(spaced), spaced, strict=False):
             axes.imshow(np.asarray(picture), interpolation="nearest")
+            _write_words(axes, data, int(row_of_table))
+
+
+def _write_words(axes: Axes, data: FederatedData, row: int) -> None:
+    """What is asked and said about a picture, below it."""
+    words = data.train.words
+    if words is not None:
+        said = (shorten(text, WIDEST, placeholder="...") for text in (words.questions[row], words.answers[row]))
+        axes.text(0.5, -0.04, "\n".join(said), fontsize=4.5, ha="center", va="top", transform=axes.transAxes)

@@ -23,10 +23,11 @@ def repeated_in(train: ExampleTable, train_rows: Ints, test: ExampleTable, test_
     Up to DECODED pictures are compared by decoded pixels. Larger sources are compared by their encoded bytes: that
     finds every verbatim copy, but not a picture that was encoded anew; `check_overlap` finds those as well.
     """
-    if len(train_rows) + len(test_rows) <= DECODED:
+    pictures = len(train.distinct(train_rows)[0]) + len(test.distinct(test_rows)[0])
+    if pictures <= DECODED:
         known, seen = set(test.content_hashes(test_rows)), train.content_hashes(train_rows)
     else:
-        known, seen = set(test.images.signatures(test_rows)), train.images.signatures(train_rows)
+        known, seen = set(test.signatures(test_rows)), train.signatures(train_rows)
     return np.array([content in known for content in seen], dtype=bool)
 
 

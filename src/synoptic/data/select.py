@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synoptic.core.errors import SynopticError, nearest
 from synoptic.core.seeds import numpy_generator
-from synoptic.data.images import choose
 from synoptic.data.overlap import repeated_in
 from synoptic.data.rows import apportion, rank_within
 from synoptic.data.sources import Source
@@ -84,11 +83,11 @@ def table_of(name: str, table: ExampleTable, rows: Ints, selection: Selection) -
     """The selected rows under the run's own class and domain numbers."""
     words = tuple(table.class_names[i] for i in selection.classes)
     labels = _renumber(len(table.class_names), selection.classes)[table.labels[rows]]
-    if table.domains is None:
-        return ExampleTable(name, choose(table.images, rows), labels, words)
-    domains = _renumber(len(table.domain_names), selection.domains)[table.domains[rows]]
-    domain_words = tuple(table.domain_names[i] for i in selection.domains)
-    return ExampleTable(name, choose(table.images, rows), labels, words, domains, domain_words)
+    taken = replace(table.take(rows), name=name, labels=labels, class_names=words)
+    if taken.domains is None:
+        return taken
+    domains = _renumber(len(table.domain_names), selection.domains)[taken.domains]
+    return replace(taken, domains=domains, domain_names=tuple(table.domain_names[i] for i in selection.domains))
 
 
 def _renumber(count: int, chosen: Ints) -> Ints:
@@ -124,22 +123,24 @@ def _rows(table: ExampleTable, classes: Ints, domains: Ints) -> Ints:
 
 
 def _limited(table: ExampleTable, rows: Ints, limit: int | None, seed: int, part: str) -> Ints:
-    """At most ``limit`` rows, in the proportions of the classes and at least one of each."""
+    """At most ``limit`` rows, in the proportions of the classes and at least one of each (of questions if it can)."""
     if limit is None or limit >= len(rows):
         return rows
     labels = table.labels[rows]
     counts = np.bincount(labels, minlength=len(table.class_names))
     present = int((counts > 0).sum())
-    if limit < present:
+    if limit < present and not table.asks:
         raise SynopticError(
             f"data.{part}_limit={limit} cannot hold one example of each of {present} classes", "raise the limit"
         )
     quota = np.zeros_like(counts)
-    quota[counts > 0] = apportion(counts[counts > 0], limit, least=1)
+    quota[counts > 0] = apportion(counts[counts > 0], limit, least=int(limit >= present))
     return rows[rank_within(labels, numpy_generator(seed, "limit", part)) < quota[labels]]
 
 
 def _require_examples(table: ExampleTable, rows: Ints, classes: Ints, part: str) -> None:
+    if table.asks and len(rows):
+        return  # a rare answer may well be missing from one part, which keeps nobody from asking
     counts = np.bincount(table.labels[rows], minlength=len(table.class_names))
     missing = [table.class_names[i] for i in classes if counts[i] == 0]
     if missing:

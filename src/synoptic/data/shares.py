@@ -24,6 +24,16 @@ def validation(owner: Ints, clients: int, share: float, rng: np.random.Generator
     return np.asarray(rank_within(owner, rng) < aside[owner])
 
 
+def validation_together(owner: Ints, clients: int, share: float, rng: np.random.Generator, together: Ints) -> Bools:
+    """`validation` for rows that stay together, such as questions about one picture: it counts and moves these units.
+
+    ``together`` is int64 [n]; a client's rows with equal numbers are all set aside, or none of them.
+    """
+    pair = owner * (int(together.max(initial=0)) + 1) + together
+    _, first, place = np.unique(pair, return_index=True, return_inverse=True)
+    return validation(owner[first], clients, share, rng)[place]
+
+
 def share_tests(
     owner: Ints,
     clients: int,
@@ -38,13 +48,14 @@ def share_tests(
 
     The test examples of a cell (a class, or a domain x class) are shuffled and cut in those proportions, without
     overlap. A client whose share rounds to nothing gets one example of the class it holds most of, of its own domain if
-    there is one; these are dealt in turn and may belong to another client as well.
+    there is one (of any class, if none of its own occurs); these are dealt in turn and may belong to another client as
+    well.
 
     Args:
         owner: int64 [n], the client of every training example.
         clients: how many clients there are.
         train_label: int64 [n].
-        test_rows: int64 [m], positions to share out; every trained class must occur among them.
+        test_rows: int64 [m], positions to share out, at least one.
         test_label: int64 [m].
         rng: shuffles the test examples.
         train_domain: int64 [n], or None without domains.
@@ -94,4 +105,5 @@ def _last_resort(
     own = available[cell[pairs]] > 0
     begin = np.where(own, start[cell[pairs]], start[first_cell])
     count = np.where(own, available[cell[pairs]], start[first_cell + width] - start[first_cell])
+    begin, count = np.where(count > 0, begin, 0), np.where(count > 0, count, start[-1])
     return begin + np.arange(len(pairs)) % np.maximum(count, 1), holder[pairs]

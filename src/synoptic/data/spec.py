@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from synoptic.core.config import Section
 from synoptic.core.errors import SynopticError, nearest
 
 PartitionKind = Literal["iid", "classes", "dirichlet", "domain", "domain_dirichlet", "column"]
-SOURCES: Final = ("digits", "world", "parquet", "folder", "hub")
-EMBEDDED: Final = ("digits", "world")
+SOURCES: Final = ("digits", "world", "questions", "parquet", "folder", "hub")
+EMBEDDED: Final = ("digits", "world", "questions")
 CLIENTS: Final = 5
 _NOVEL: Final = {"world": 0.5, "digits": 0.3}
 _WORLD_ONLY: Final = ("draw", "per_class", "test_per_class", "styles", "style_strength")
-_COLUMNS_ONLY: Final = ("image", "label", "domain", "test_path")
+_COLUMNS_ONLY: Final = ("image", "label", "domain", "test_path", "question", "instruction")
+_WITH_QUESTION: Final = ("answer", "rejected", "group", "answer_lengths")
+_ASKING: Final = ("question", "instruction", *_WITH_QUESTION, "questions")
+_OF_CLASSES: Final = ("template", "class_names")
+_ASIDE: Final = {"questions": 0.1}
+_ASIDE_OF_FILES: Final = 0.111  # with a tenth set aside for testing, a tenth of the whole
 
 
 class PartitionSpec(Section):
@@ -55,6 +60,33 @@ class PartitionSpec(Section):
         return self
 
 
+class QuestionSpec(Section):
+    """The world's questions: what is asked, and how groups of sites differ in what they see, ask and answer."""
+
+    groups: int | None = Field(
+        None,
+        ge=1,
+        description="groups of sites (domains); none: one per client, if there are as many ways",
+    )
+    input_shift: float = Field(
+        0.5, ge=0, le=1, description="share of a group's rows that are drawn, chosen and asked in its own way"
+    )
+    output_shift: float = Field(
+        0.5, ge=0, le=1, description="share of what can be asked that a group answers in its own manner"
+    )
+    common: float = Field(
+        0.5, ge=0, le=1, description="share of pictures, questions and answers that are new to the model, for everybody"
+    )
+    common_manner: str = Field("hedged", description="in which manner everybody answers what is new")
+    kinds: tuple[str, ...] | None = Field(
+        None, min_length=1, description="kinds of questions; none: colour, shape, texture, place, check, describe"
+    )
+    train: int = Field(200, ge=1, description="training rows per group")
+    test: int = Field(100, ge=1, description="test rows per group")
+    rejected: bool = Field(False, description="whether every row has a wrong answer too (preference records)")
+    draw: int = Field(0, ge=0, description="which pictures and questions are drawn")
+
+
 class DataSpec(Section):
     """Where examples come from, which of them are used, and who holds them."""
 
@@ -62,8 +94,8 @@ class DataSpec(Section):
 
     source: str = Field(
         "digits",
-        description="digits (real, offline), world (generated), parquet, folder or hub; parquet:PATH, folder:PATH and "
-        "hub:ID say source and path in one word",
+        description="digits (real, offline), world (generated), questions (about the world), parquet, folder or hub; "
+        "parquet:PATH, folder:PATH and hub:ID say source and path in one word",
     )
     path: str | None = Field(
         None, description="parquet: file, glob, folder, or a path with {split}; folder: a folder; hub: a data set id"
@@ -72,7 +104,11 @@ class DataSpec(Section):
         None, description="parquet: the test file or glob, if `path` names only the train one"
     )
     image: str = Field("image", description="parquet, hub: the column of images")
-    label: str = Field("label", description="parquet, hub: the column of class labels (integers or words)")
+    label: str | None = Field(
+        "label",
+        description="parquet, hub: the column of class labels (integers or words); with questions, of what a partition "
+        "skews (none: the answers, if they are few)",
+    )
     domain: str | None = Field(None, description="parquet, hub: the column of domains, if any")
     class_names: tuple[str, ...] | None = Field(None, description="words for the classes, in the source's order")
     template: str | None = Field(
@@ -100,6 +136,22 @@ class DataSpec(Section):
         None, ge=1, description="use at most so many training examples, stratified by class"
     )
     test_limit: int | None = Field(None, ge=1, description="use at most so many test examples, stratified by class")
+    question: str | None = Field(
+        None, description="parquet, hub: the column of questions (texts, or a list of them per image)"
+    )
+    instruction: str | None = Field(
+        None,
+        description="parquet, hub: in place of questions, what is asked about every picture (captions)",
+    )
+    answer: str | None = Field(
+        None, description='with questions: the column of answers; "answer" unless told otherwise'
+    )
+    rejected: str | None = Field(None, description="with questions: the column of worse answers (preference records)")
+    group: str | None = Field(None, description="with questions: the column whose equal values stay with one client")
+    answer_lengths: int | None = Field(
+        None, ge=2, description="with questions: make so many domains of the answers by their length, shortest first"
+    )
+    questions: QuestionSpec | None = Field(None, description="questions: what is asked, and how sites differ")
     draw: int = Field(0, ge=0, description="world: which classes are drawn")
     per_class: int = Field(100, ge=1, description="world: training images per base class")
     test_per_class: int = Field(40, ge=1, description="world: test images per class")
@@ -125,7 +177,9 @@ class DataSpec(Section):
             filled |= {"source": source, "path": path}
         if filled.get("novel") is None:
             filled["novel"] = _NOVEL.get(source, 0.0)
-        kind = {"world": "classes"}.get(source, "domain" if filled.get("domain") else "dirichlet")
+        _fill_asking(filled, source)
+        has_domains = filled.get("domain") or filled.get("answer_lengths")
+        kind = {"world": "classes", "questions": "domain"}.get(source, "domain" if has_domains else "dirichlet")
         partition = filled.get("partition")
         if partition is None or (isinstance(partition, dict) and "kind" not in partition):
             filled["partition"] = {"kind": kind, **(partition or {})}
@@ -141,6 +195,7 @@ class DataSpec(Section):
             raise SynopticError(f"data.source={self.source} needs a path", f"write source={self.source}:PATH")
         self._refuse("world", _WORLD_ONLY, self.source == "world")
         self._refuse("parquet and hub", _COLUMNS_ONLY, self.source in ("parquet", "hub"))
+        self._asks_or_not()
         if isinstance(self.novel, float) and not 0 <= self.novel < 1:
             raise SynopticError(f"data.novel={self.novel} is not a share of the classes", "use 0 <= novel < 1 or names")
         if isinstance(self.classes, int) and self.classes < 1:
@@ -149,12 +204,57 @@ class DataSpec(Section):
             raise SynopticError(f"data.template={self.template!r} has no place for the class", "write {} where it goes")
         return self
 
+    @property
+    def asks(self) -> bool:
+        """Whether rows have a question and an answer; else they have a class."""
+        return self.source == "questions" or self.question is not None or self.instruction is not None
+
+    @model_serializer(mode="wrap")
+    def _only_what_applies(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes of classes read, and hash, as they did before there were questions.
+        return {key: value for key, value in plain(self).items() if key not in _ASKING or value is not None}
+
+    def _asks_or_not(self) -> None:
+        if self.question is None and self.instruction is None:
+            self._refuse_set(_WITH_QUESTION, "needs questions", "set data.question to their column")
+        elif self.question is not None and self.instruction is not None:
+            raise SynopticError("data.question and data.instruction both say what is asked", "give one")
+        elif self.instruction is not None and not self.instruction.strip():
+            raise SynopticError("data.instruction has no words", 'write what is asked, such as "describe the picture."')
+        if self.source != "questions":
+            self._refuse_set(("questions",), f"has no meaning for data.source={self.source}", "use data=questions")
+        if self.asks:
+            self._refuse_set(_OF_CLASSES, "has no meaning for questions", "leave it out")
+        elif self.label is None:
+            raise SynopticError("data.label names no column of classes", "name one, or set data.question")
+        if self.answer_lengths is not None and self.domain is not None:
+            raise SynopticError("data.domain and data.answer_lengths both say what the domains are", "give one")
+
+    def _refuse_set(self, options: tuple[str, ...], why: str, fix: str) -> None:
+        for name in options:
+            if getattr(self, name) is not None:
+                raise SynopticError(f"data.{name} {why}", fix)
+
     def _refuse(self, owners: str, options: tuple[str, ...], allowed: bool) -> None:
         changed = [name for name in options if getattr(self, name) != type(self).model_fields[name].default]
         if changed and not allowed:
             raise SynopticError(
                 f"data.{changed[0]} has no meaning for data.source={self.source}", f"it is for {owners}"
             )
+
+
+def _fill_asking(filled: dict[str, Any], source: Any) -> None:
+    """What a source with questions has by default."""
+    if source == "questions":
+        filled["questions"] = filled.get("questions") or {}
+    elif source in ("parquet", "hub") and any(filled.get(option) is not None for option in ("question", "instruction")):
+        filled.setdefault("label", None)
+        if filled.get("answer") is None:
+            filled["answer"] = "answer"
+    else:
+        return
+    if filled.get("validation") is None:
+        filled["validation"] = _ASIDE.get(source, _ASIDE_OF_FILES)
 
 
 KINDS: Final = get_args(PartitionKind)

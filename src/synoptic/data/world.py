@@ -144,6 +144,7 @@ _PLACES: Final = (
     ("left", "middle", "right"),
     ("bottom left", "bottom", "bottom right"),
 )
+PLACE_NAMES: Final = tuple(place for row in _PLACES for place in row)
 
 
 def places(scene: Scene) -> list[str]:
@@ -201,7 +202,8 @@ def held_out_pairs() -> frozenset[tuple[int, int]]:
 
 
 @lru_cache(maxsize=1)
-def _pretraining_pairs() -> Ints:
+def pretraining_pairs() -> Ints:
+    """Every other (colour, shape) pair, int64 [128, 2]."""
     unseen = held_out_pairs()
     pairs = [(c, s) for c in range(len(COLOURS)) for s in range(len(SHAPES)) if (c, s) not in unseen]
     return np.array(pairs, dtype=np.int64)
@@ -209,7 +211,7 @@ def _pretraining_pairs() -> Ints:
 
 def pretraining_scene(rng: np.random.Generator, n: int) -> Scene:
     """Compose n random objects of the pre-training part: seen pairs, seen styles, strengths from 0.2 to 1."""
-    pairs = _pretraining_pairs()[rng.integers(0, len(_pretraining_pairs()), n)]
+    pairs = pretraining_pairs()[rng.integers(0, len(pretraining_pairs()), n)]
     styles = np.array([STYLES.index(name) for name in PRETRAIN_STYLES])
     style = styles[rng.integers(0, len(styles), n)]
     strength = rng.uniform(0.2, 1.0, n).astype(np.float32)
@@ -225,7 +227,7 @@ def pretraining_batch(rng: np.random.Generator, n: int) -> tuple[Images, list[st
 
 def vocabulary() -> list[str]:
     """Every word and mark that a caption or a class prompt of the world can contain, sorted."""
-    texts = [*SHAPES, *COLOURS, *TEXTURES, *STYLES, *(place for row in _PLACES for place in row), "drawing image"]
+    texts = [*SHAPES, *COLOURS, *TEXTURES, *STYLES, *PLACE_NAMES, "drawing image"]
     phrases = [phrase.format(shape="", colour="", texture="", style="", place="") for phrase in _PHRASES]
     words = " ".join([*texts, *phrases]).replace(",", " , ").replace(".", " . ").split()
     return sorted(set(words))

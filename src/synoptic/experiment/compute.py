@@ -97,7 +97,7 @@ def _step_seconds(bench: Bench, stack: int) -> float:
     clients = [client % len(bench.data.clients) for client in range(stack)]
     plans: list[Steps] = [[_rows(bench, client)] for client in clients]
     adapters = expand(bench.new_adapter(), stack)
-    loss = bench.classifier.loss(bench.train_rows, bench.data.train.labels, bench.data.base_classes)
+    loss = bench.problem.loss()
     started = time.perf_counter()
     fit(adapters, plans, loss, bench.train, bench.train.lr)
     return (time.perf_counter() - started) / stack

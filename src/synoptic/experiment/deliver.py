@@ -30,7 +30,8 @@ def export_adapters(folder: Path, method: Method, server: Server, store: Persona
         export_peft(shared, folder / "shared", bench.model, words)
         written.append(folder / "shared")
     clients = store.clients() if method.has_personal else []
-    written += [_export_personal(folder, method, server, store, client, shared, words) for client in clients]
+    sent = method.broadcast(server)
+    written += [_export_personal(folder, method, server, store, client, sent, words) for client in clients]
     about = About(
         method=method.summary, pools_data=method.pools_data, words=words, sizes=sizes_of(bench.data),
         shared=shared is not None, personal={client: bench.data.clients.name(client) for client in clients},
@@ -39,8 +40,10 @@ def export_adapters(folder: Path, method: Method, server: Server, store: Persona
     return written
 
 
-def words_of(data: FederatedData) -> Words:
-    """Class names, which of them are novel, and the prompt."""
+def words_of(data: FederatedData) -> Words | None:
+    """Class names, which of them are novel, and the prompt; None where the data asks questions instead."""
+    if data.asks:
+        return None
     novel = tuple(data.class_names[index] for index in data.novel_classes)
     return Words(classes=data.class_names, novel=novel, template=data.template)
 
@@ -58,12 +61,12 @@ def sizes_of(data: FederatedData) -> Sizes:
 
 
 def _export_personal(
-    folder: Path, method: Method, server: Server, store: PersonalStore, client: int, shared: TensorDict | None,
-    words: Words,
+    folder: Path, method: Method, server: Server, store: PersonalStore, client: int, sent: TensorDict | None,
+    words: Words | None,
 ) -> Path:  # fmt: skip
     bench = server.bench
     cohort = Cohort([client], bench, Personal(store, [client]), server.round)
-    stack = method.personal_model(cohort, shared)
+    stack = method.personal_model(cohort, sent)
     assert stack is not None, f"{type(method).__name__} has personal models but gave none"
     path = folder / "personal" / folder_name(bench.data.clients.name(client))
     export_peft(stack[0], path, bench.model, words)

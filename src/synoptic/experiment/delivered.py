@@ -53,7 +53,7 @@ class About(Section):
     Attributes:
         method: the method's line about itself.
         pools_data: whether the method put all clients' data in one place.
-        words: classes and prompt.
+        words: classes and prompt; None for an adapter that answers questions.
         sizes: of the data.
         shared: whether there is a shared adapter.
         personal: names of the clients that have an adapter of their own, by number.
@@ -62,7 +62,7 @@ class About(Section):
     format: int = 1
     method: str
     pools_data: bool
-    words: Words
+    words: Words | None
     sizes: Sizes
     shared: bool
     personal: dict[int, str]

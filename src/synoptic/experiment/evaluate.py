@@ -2,7 +2,8 @@
 
 ``shared/local/accuracy/worst`` is the lowest accuracy that any client gets from the shared model on its own test data.
 ``mean`` gives every client (or, for a pooled test set, every example) the same weight, ``weighted`` every example of
-every client, ``worst`` is the client with the lowest value. ``hm`` is the harmonic mean of base and novel.
+every client, ``worst`` is the client with the lowest value, ``p10`` the value that nine clients in ten reach (linear
+between clients). ``hm`` is the harmonic mean of base and novel.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from torch import Tensor
 from synoptic.adapters.stack import expand
 from synoptic.core.seeds import numpy_generator
 from synoptic.federation.ledger import EVALUATION
-from synoptic.federation.message import Replies
+from synoptic.federation.message import Replies, Stacked
 from synoptic.federation.server import Server
 from synoptic.methods.base import Method
-from synoptic.methods.evaluation import LOCAL, score
+from synoptic.methods.evaluation import LOCAL
 
 Metrics = dict[str, float]
+
+LOW = 0.1
+"""Of all clients, this share is below ``p10``."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +45,21 @@ def evaluate(method: Method, server: Server, pooled_personal: bool, most_clients
         pooled_personal: whether personal models are also tried on the pooled test sets (costly).
         most_clients: ask at most so many clients, drawn once for the whole run; None asks all.
     """
-    pooled = list(server.bench.data.tests)
+    pooled, problem = list(server.bench.data.tests), server.bench.problem
     metrics: Metrics = {}
     adapter = method.shared_model(server) if method.has_shared else None
     if method.has_shared:
         stack = expand(adapter, 1) if adapter is not None else {}
-        for split in pooled:
-            right, losses = score(server.bench, stack, server.bench.data.tests[split], split)
-            metrics[f"shared/{split}/accuracy/mean"] = float(right[0].double().mean())
-            metrics[f"shared/{split}/loss/mean"] = float(losses[0].double().mean())
+        for split, scores in problem.score_all(stack, server.bench.data.tests).items():
+            metrics |= {f"shared/{split}/{name}/mean": float(each[0].double().mean()) for name, each in scores.items()}
     splits = [LOCAL, *pooled] if method.has_personal and pooled_personal else [LOCAL]
-    payload = {"adapter": adapter} if adapter is not None else {}
+    sent = method.broadcast(server)
+    payload = {"adapter": sent} if sent is not None else {}
     replies = server.ask(EVALUATION, to=_asked(server, most_clients), splits=",".join(splits), **payload)
     for name in ("shared", "personal"):
         for split in splits:
-            metrics |= _averages(name, split, replies)
+            for quantity in problem.quantities:
+                metrics |= _averages(f"{name}/{split}/{quantity}", replies.fields.get(f"count/{split}"), replies)
     return Evaluation(metrics | _harmonic(metrics), _per_client(server, replies))
 
 
@@ -66,20 +70,20 @@ def _asked(server: Server, most: int | None) -> Sequence[int]:
     return sorted(int(client) for client in rng.choice(server.clients, most, replace=False))
 
 
-def _averages(model: str, split: str, replies: Replies) -> Metrics:
-    totals = replies.fields.get(f"{model}/{split}")
-    count = replies.fields.get(f"count/{split}")
+def _averages(name: str, count: Stacked | None, replies: Replies) -> Metrics:
+    totals = replies.fields.get(name)
     if not isinstance(totals, Tensor) or not isinstance(count, Tensor) or not bool((count > 0).any()):
         return {}
     known = count > 0
-    share = totals[known].double() / count[known].double()[:, None]
+    value = totals[known].double() / count[known].double()
+    mean = {f"{name}/mean": float(value.mean())}
+    if name.endswith("/loss"):
+        return mean
     weight = count[known].double() / count[known].double().sum()
-    accuracy, loss = share[:, 0], share[:, 1]
-    return {
-        f"{model}/{split}/accuracy/mean": float(accuracy.mean()),
-        f"{model}/{split}/accuracy/weighted": float(torch.dot(accuracy, weight)),
-        f"{model}/{split}/accuracy/worst": float(accuracy.min()),
-        f"{model}/{split}/loss/mean": float(loss.mean()),
+    return mean | {
+        f"{name}/weighted": float(torch.dot(value, weight)),
+        f"{name}/worst": float(value.min()),
+        f"{name}/p10": float(value.quantile(LOW)),
     }
 
 
@@ -95,12 +99,14 @@ def _harmonic(metrics: Metrics) -> Metrics:
 def _per_client(server: Server, replies: Replies) -> dict[str, Metrics]:
     table: dict[str, Metrics] = {}
     counts = replies.fields.get(f"count/{LOCAL}", [])
+    quantities = [quantity for quantity in server.bench.problem.quantities if quantity != "loss"]
+    names = [f"{model}/{LOCAL}/{quantity}" for model in ("shared", "personal") for quantity in quantities]
     for place, client in enumerate(replies.clients):
         count = float(counts[place])
         row: Metrics = {"examples": count}
-        for model in ("shared", "personal"):
-            totals = replies.fields.get(f"{model}/{LOCAL}")
+        for name in names:
+            totals = replies.fields.get(name)
             if totals is not None and count:
-                row[f"{model}/{LOCAL}/accuracy"] = float(totals[place][0]) / count
+                row[name] = float(totals[place]) / count
         table[server.bench.data.clients.name(client)] = row
     return table

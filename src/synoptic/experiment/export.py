@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from synoptic.core.files import read_json, write_json, write_text
 from synoptic.experiment.card import Subject, write_card
 from synoptic.experiment.delivered import About, Delivered, again, finished, personal, read_about, shared
 from synoptic.experiment.records import RunRecord
-from synoptic.models.load import embedded, load_dual_encoder
+from synoptic.models.load import embedded, load_model
 from synoptic.models.merge import check_mergeable, merge, save_merged
 
 MERGED = "-merged"
@@ -66,6 +67,14 @@ def public_name(base: str) -> str:
     return base if is_hub_id(base) or base in embedded() else Path(base).name
 
 
+def trial(folder: Path) -> str:
+    """The command that tries what lies in an exported folder."""
+    note = read_note(folder)
+    asks = note is not None and note.words is None
+    command, more = ("ask", '--image PICTURE --question "..."') if asks else ("predict", "PICTURE")
+    return f"synoptic {command} {shlex.quote(str(folder))} {more}"
+
+
 def _chosen(run: RunRecord, about: About, client: str | None) -> list[Delivered]:
     everybody = shared(run, about)
     chosen = [] if everybody is None else [everybody]
@@ -102,7 +111,7 @@ def _write(run: RunRecord, about: About, which: Delivered, one: TensorDict, plac
 
 def _write_merged(run: RunRecord, about: About, which: Delivered, one: TensorDict, place: Path, command: str) -> None:
     check_mergeable(one)
-    model = load_dual_encoder(run.recipe["model"])
+    model = load_model(run.recipe["model"])
     import_peft(which.folder, model)
     merge(model, one)
     save_merged(model, place)

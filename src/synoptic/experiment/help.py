@@ -25,6 +25,11 @@ EXAMPLES = {
         "synoptic data inspect fedavg data.clients=20 --out who.png",
         "synoptic data inspect recipe.yaml data.partition.alpha=0.1",
     ),
+    "serve": (
+        "synoptic serve fedavg data.clients=3 --insecure",
+        "synoptic serve recipe.yaml --listen 0.0.0.0:8000 --tls server.crt server.key --clients clients",
+        "synoptic serve --resume runs/ID --insecure",
+    ),
 }
 
 

@@ -10,20 +10,15 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
-from synoptic.adapters.peft_card import is_hub_id
-from synoptic.adapters.peft_io import CONFIG, NOTE, Words, import_peft, read_note
+from synoptic.adapters.peft_io import import_peft
 from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
-from synoptic.core.errors import nearest
-from synoptic.core.files import read_json
 from synoptic.data.sources.source import TEMPLATE
 from synoptic.data.table import ExampleTable, FileImages
-from synoptic.experiment.delivered import finished, listing, personal, read_about, shared
+from synoptic.experiment.chosen import Chosen, base_alone, choose, existing, is_here
 from synoptic.learning.classifier import Classifier, ImageRows
 from synoptic.models.dual_encoder import DualEncoder
-from synoptic.models.load import embedded, shared_dual_encoder
-
-MODEL = "config.json"
+from synoptic.models.load import shared_model
 
 
 @dataclass(frozen=True)
@@ -60,15 +55,6 @@ class Predictions:
     images: tuple[Prediction, ...]
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """What the user named: an adapter folder (None: the base alone), its base, and what it tells apart, if known."""
-
-    folder: Path | None
-    base: str
-    words: Words | None
-
-
 def predict(
     adapter: str | Path, images: Sequence[str | Path], classes: Sequence[str] | None = None,
     template: str | None = None, base: str | None = None, client: str | None = None, top: int = 3,
@@ -88,18 +74,29 @@ def predict(
     Raises:
         SynopticError: nothing to predict with, on or among; a picture that cannot be read; another base.
     """
-    paths = _existing(images)
+    paths = existing(images)
     if top < 1:
         raise SynopticError(f"the {top} likeliest classes are none", "ask for at least 1")
     chosen = choose(adapter, base, client)
+    if chosen.words is None and is_here(chosen.base):
+        # That it asks for questions helps more than that classes are missing.
+        _dual_encoder(chosen.base, adapter)
     names = _candidates(classes, chosen)
     prompt = _template(template, chosen)
-    model = shared_dual_encoder(chosen.base)
+    model = _dual_encoder(chosen.base, adapter)
     one = import_peft(chosen.folder, model) if chosen.folder is not None else None
     shares = probabilities(model, one, paths, [prompt.replace("{}", name) for name in names])
     return Predictions(model.name, model.fingerprint, prompt, names, tuple(
         Prediction(path, _best(row, names, top)) for path, row in zip(paths, shares, strict=True)
     ))  # fmt: skip
+
+
+def _dual_encoder(base: str, adapter: str | Path) -> DualEncoder:
+    model = shared_model(base)
+    if isinstance(model, DualEncoder):
+        return model
+    raise SynopticError(f"{base} answers questions and does not tell classes apart",
+                        f'ask it: synoptic ask {adapter} --image PICTURE --question "..."')  # fmt: skip
 
 
 @torch.no_grad()
@@ -120,100 +117,10 @@ def _best(row_C: torch.Tensor, names: Sequence[str], top: int) -> tuple[Guess, .
     return tuple(Guess(names[place], float(value)) for value, place in zip(values, places.tolist(), strict=True))
 
 
-# -- what the user named ----------------------------------------------------------------------------------------------
-
-
-def choose(adapter: str | Path, base: str | None = None, client: str | None = None) -> Chosen:
-    """Find the adapter and its base. Nothing large is read.
-
-    Raises:
-        SynopticError: neither an adapter, nor a run, nor a model; or a client that it does not have.
-    """
-    path = Path(adapter).expanduser()
-    if (path / "recipe.yaml").exists():
-        return _of_run(path, base, client)
-    if (path / "shared").is_dir() or (path / "personal").is_dir():
-        return _of_export(path, base, client)
-    if client is not None:
-        raise SynopticError(f"{adapter} is not a run, so it has no clients to choose from", "leave out --client")
-    if (path / CONFIG).exists() or ((path / NOTE).exists() and not (path / MODEL).exists()):
-        return _of_adapter(path, base)
-    return _of_model(str(adapter), path, base)
-
-
-def _of_run(path: Path, base: str | None, client: str | None) -> Chosen:
-    run = finished(path)
-    about = read_about(run)
-    which = shared(run, about) if client is None else personal(run, about, client)
-    if which is None and about.personal:
-        raise SynopticError(f"every client of the run {run.name} has its own adapter",
-                            f"choose with --client among {listing(about.personal.values())}")  # fmt: skip
-    # A run that trained nothing is its base.
-    return Chosen(which.folder if which is not None else None, base or run.recipe["model"], about.words)
-
-
-def _of_export(path: Path, base: str | None, client: str | None) -> Chosen:
-    if client is None and (path / "shared").is_dir():
-        return _of_adapter(path / "shared", base)
-    own = {folder.name: folder for folder in sorted((path / "personal").glob("*")) if folder.is_dir()}
-    if client in own:
-        return _of_adapter(own[client], base)
-    if not own:
-        raise SynopticError(f"{path} has no adapter of a client '{client}': it holds the shared one alone",
-                            "export with --client, or leave it out here")  # fmt: skip
-    what = f"{path} has no adapter of a client '{client}'" if client else f"{path} has several clients' own adapters"
-    raise SynopticError(what, f"choose with --client among {listing(own)}")
-
-
-def _of_adapter(folder: Path, base: str | None) -> Chosen:
-    note = read_note(folder)
-    named = note.base if note is not None else read_json(folder / CONFIG).get("base_model_name_or_path")
-    if base is None and (not named or not _reachable(named)):
-        which = f"{named} ({note.fingerprint})" if note is not None else named or "a base that it does not name"
-        raise SynopticError(f"the adapter in {folder} was made for {which}, which is not here",
-                            "say where it is with --base")  # fmt: skip
-    return Chosen(folder, base or str(named), note.words if note is not None else None)
-
-
-def _of_model(name: str, path: Path, base: str | None) -> Chosen:
-    if path.is_dir() and not (path / MODEL).exists():
-        raise SynopticError(f"{name} is neither an adapter nor a run nor a model", f"point to a folder with {CONFIG}")
-    if not _reachable(name):
-        known = {*embedded(), *(entry.name for entry in path.parent.glob("*") if entry.is_dir())}
-        close = nearest(path.name, known) if known else ""
-        raise SynopticError(f"there is no adapter, run or model {name}",
-                            close if close.endswith("?") else "give a folder, or the name of a base")  # fmt: skip
-    if base is not None:
-        raise SynopticError(f"{name} is a base itself", "leave out --base")
-    note = read_note(path) if path.is_dir() else None
-    return Chosen(None, name, note.words if note is not None else None)
-
-
-def _reachable(base: str) -> bool:
-    """Whether a base's name is an embedded one, a folder, or can only be the hub's."""
-    path = Path(base).expanduser()
-    return base in embedded() or path.is_dir() or (is_hub_id(base) and not path.parent.exists())
-
-
-# -- what to predict --------------------------------------------------------------------------------------------------
-
-
-def _existing(images: Sequence[str | Path]) -> list[Path]:
-    paths = [Path(image).expanduser() for image in images]
-    if not paths:
-        raise SynopticError("no picture was given", "name at least one file")
-    for path in paths:
-        if path.is_dir():
-            raise SynopticError(f"{path} is a folder, not a picture", f"name the files, such as {path}/*.png")
-        if not path.is_file():
-            raise SynopticError(f"there is no picture {path}", "check the path")
-    return paths
-
-
 def _candidates(classes: Sequence[str] | None, chosen: Chosen) -> tuple[str, ...]:
     names = tuple(name.strip() for name in classes) if classes is not None else chosen.words and chosen.words.classes
     if not names or not any(names):
-        what = f"the adapter in {chosen.folder}" if chosen.folder is not None else _base_alone(chosen.base)
+        what = f"the adapter in {chosen.folder}" if chosen.folder is not None else base_alone(chosen.base)
         silent = f"no class was given, and {what} does not say what to tell apart"
         raise SynopticError(silent if classes is None else "no class was given", 'give --classes "cat,dog"')
     if not all(names) or len(set(names)) < len(names):
@@ -222,12 +129,6 @@ def _candidates(classes: Sequence[str] | None, chosen: Chosen) -> tuple[str, ...
     if len(names) == 1:
         raise SynopticError(f"'{names[0]}' alone leaves nothing to choose from", "give at least two classes")
     return names
-
-
-def _base_alone(base: str) -> str:
-    # A mistyped folder may look like an id of the hub.
-    here = base in embedded() or Path(base).expanduser().is_dir()
-    return f"the base {base} alone" if here else f"{base} (no folder here, so a model of the hub)"
 
 
 def _template(template: str | None, chosen: Chosen) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from os.path import expandvars
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator, model_serializer, model_validator
 
@@ -27,8 +27,14 @@ from synoptic.experiment.yaml_text import Path_, dump_yaml, read_yaml
 from synoptic.federation.spec import FederationSpec
 from synoptic.learning.spec import TrainSpec
 
+if TYPE_CHECKING:
+    from synoptic.methods.base import Method
+
 UNHASHED = ("seed", "output", "keep")
 """Keys that do not change what a run is about: several seeds of one recipe share its hash."""
+
+CLASSES, ANSWERS = "tiny-clip", "tiny-vlm"
+"""The default base, for classes and for questions."""
 
 ENDINGS = (".yaml", ".yml")
 PATHS = ("path", "test_path")
@@ -97,7 +103,10 @@ class Recipe(Section):
     """A run, described. Made by `load_recipe`, which lays a method's own defaults underneath."""
 
     method: MethodSpec
-    model: str = Field("tiny-clip", description="an embedded model, a folder by save_pretrained, or a hub id")
+    model: str = Field(
+        CLASSES,
+        description="an embedded model (tiny-vlm if the data asks questions), a save_pretrained folder, a hub id",
+    )
     data: DataSpec = Field(default_factory=DataSpec)
     adapter: AdapterSpec | None = Field(None, description="none: what the method trains by default")
     train: TrainSpec = Field(default_factory=TrainSpec)
@@ -114,7 +123,7 @@ class Recipe(Section):
         """The recipe's adapter, or the method's default."""
         from synoptic.methods.base import load_method
 
-        return self.adapter if self.adapter is not None else load_method(self.method.name).adapter
+        return self.adapter if self.adapter is not None else _default_adapter(load_method(self.method.name), self.data)
 
     def resolved(self) -> dict[str, Any]:
         """Everything explicit, as plain JSON values in a fixed order."""
@@ -196,13 +205,29 @@ def _complete(layers: Sequence[Sequence[Setting]], folder: Path, where: Where) -
 
     name, own = _split_method(_pile({}, layers).get("method"))
     method = load_method(name)
-    tree = _pile({"adapter": method.adapter.model_dump()}, [settings_of(method.defaults), *layers])
+    layers = [settings_of(method.defaults), *layers]
+    data = _data_meant(_pile({}, layers).get("data"))
+    lowest = {"model": ANSWERS if data.asks else CLASSES, "adapter": _default_adapter(method, data).model_dump()}
+    tree = _pile(lowest, layers)
     method_settings, problems = check(method.Settings, own, ("method",), where)
     tree["method"] = {"name": name, "settings": method_settings or Section()}
     recipe, more = check(Recipe, tree, (), where)
     if recipe is None or problems:
         raise RecipeError([*problems, *more])
+    if method.dual_encoder_only and recipe.data.asks:
+        raise SynopticError(f"{name} needs a dual encoder such as {CLASSES}, and data.source={recipe.data.source} asks "
+                            "questions", "set another method, or data with classes")  # fmt: skip
     return _with_full_paths(recipe, folder)
+
+
+def _data_meant(content: Any) -> DataSpec:
+    """The data that the layers describe; where they make no sense, validation of the whole will say so."""
+    spec, _ = check(DataSpec, content if content is not None else {}, ("data",), nowhere)
+    return spec or DataSpec()
+
+
+def _default_adapter(method: type[Method], data: DataSpec) -> AdapterSpec:
+    return method.answerer_adapter if data.asks else method.adapter
 
 
 def _pile(tree: dict[str, Any], layers: Sequence[Sequence[Setting]]) -> dict[str, Any]:

@@ -36,9 +36,10 @@ from synoptic.federation.bench import make_bench
 from synoptic.federation.local import LocalFederation
 from synoptic.federation.personal import PersonalStore
 from synoptic.federation.server import RoundFailed, Server
+from synoptic.learning.problem import check_suited
 from synoptic.methods.base import load_method
 from synoptic.models.cache import Budget, parse_bytes
-from synoptic.models.load import shared_dual_encoder
+from synoptic.models.load import shared_model
 
 Observer = Callable[[Event], None]
 UNWRITTEN = {"cohort"}
@@ -66,9 +67,11 @@ def run(recipe: Recipe, observers: Sequence[Observer] = ()) -> RunResult:
         KeyboardInterrupt: passed on after the last finished round was saved.
     """
     data = build(recipe.data, recipe.seed)
+    base = shared_model(recipe.model, recipe.compute.base_dtype)
+    check_suited(base, data)
     if recipe.rounds:
         # Layers, targets or a rank that the base lacks are told before there is a folder.
-        shared_dual_encoder(recipe.model, recipe.compute.base_dtype).new_adapter(recipe.what_is_adapted, recipe.seed)
+        base.new_adapter(recipe.what_is_adapted, recipe.seed)
     folder = new_folder(Path(recipe.output), run_name(recipe))
     with writing(folder):
         write_text(folder.recipe, recipe.to_yaml())
@@ -104,7 +107,7 @@ class Session:
         self.progress = Progress()
         memory = parse_bytes(recipe.compute.cache_memory)
         spill = Path(recipe.compute.cache_dir) if recipe.compute.cache_dir else None
-        model = shared_dual_encoder(recipe.model, recipe.compute.base_dtype)
+        model = shared_model(recipe.model, recipe.compute.base_dtype)
         self.measured = make_bench(model, data, recipe.what_is_adapted, recipe.train, recipe.seed, recipe.rounds,
                                    Budget(memory, spill) if recipe.compute.cache else None)  # fmt: skip
         self.bench = self.measured

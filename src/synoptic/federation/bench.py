@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from tensordict import TensorDict
 
 from synoptic.adapters.spec import AdapterSpec
+from synoptic.core import SynopticError
 from synoptic.data.federated import FederatedData
 from synoptic.learning.classifier import Classifier, ImageRows
+from synoptic.learning.problem import Classification, Problem, make_problem
 from synoptic.learning.spec import TrainSpec
 from synoptic.models.cache import Budget
-from synoptic.models.dual_encoder import DualEncoder
+from synoptic.models.load import Base
 
 
 @dataclass(frozen=True)
 class Bench:
     """What a task needs besides its message. On a real site it holds that site's data, with one client."""
 
-    model: DualEncoder
+    model: Base
     data: FederatedData
-    classifier: Classifier
-    train_rows: ImageRows
-    test_rows: ImageRows
+    problem: Problem
     adapter: AdapterSpec
     train: TrainSpec
     seed: int
@@ -33,9 +32,36 @@ class Bench:
         """The adapter that everybody can make from the recipe alone; its update is zero."""
         return self.model.new_adapter(self.adapter, self.seed)
 
+    @property
+    def classification(self) -> Classification:
+        """The problem of a dual encoder.
+
+        Raises:
+            SynopticError: the model is no dual encoder.
+        """
+        if not isinstance(self.problem, Classification):
+            raise SynopticError(f"this needs a dual encoder such as tiny-clip; {self.model.name} answers questions",
+                                "set another method, or another model and data")  # fmt: skip
+        return self.problem
+
+    @property
+    def classifier(self) -> Classifier:
+        """The dual encoder with class names; see `classification`."""
+        return self.classification.classifier
+
+    @property
+    def train_rows(self) -> ImageRows:
+        """Training pictures as the dual encoder sees them; see `classification`."""
+        return self.classification.train_rows
+
+    @property
+    def test_rows(self) -> ImageRows:
+        """Test pictures as the dual encoder sees them; see `classification`."""
+        return self.classification.test_rows
+
 
 def make_bench(
-    model: DualEncoder, data: FederatedData, adapter: AdapterSpec, train: TrainSpec, seed: int, rounds: int,
+    model: Base, data: FederatedData, adapter: AdapterSpec, train: TrainSpec, seed: int, rounds: int,
     cache: Budget | None,
 ) -> Bench:  # fmt: skip
     """A workbench whose caches hold neighbours client by client.
@@ -49,17 +75,4 @@ def make_bench(
         rounds: of the whole run, for schedules.
         cache: memory for frozen prefixes; None recomputes them at every step.
     """
-    clients = data.clients
-    order = np.concatenate([clients.train_rows.positions, clients.val_rows.positions])
-    starts = np.concatenate([clients.train_rows.offsets, len(clients.train_rows.positions) + clients.val_rows.offsets])
-    return Bench(
-        model=model,
-        data=data,
-        classifier=Classifier(model, data.prompts()),
-        train_rows=ImageRows(model, data.train, order, cache, starts),
-        test_rows=ImageRows(model, data.test, np.arange(len(data.test)), cache),
-        adapter=adapter,
-        train=train,
-        seed=seed,
-        rounds=rounds,
-    )
+    return Bench(model, data, make_problem(model, data, cache), adapter, train, seed, rounds)

@@ -87,9 +87,7 @@ class Cohort:
         Args:
             texts: embeddings of these names ``[C, E]``, where the server computes them.
         """
-        data = self.bench.data
-        given = texts if texts is None else texts.unsqueeze(0)
-        return self.bench.classifier.loss(self.bench.train_rows, data.train.labels, data.base_classes, given)
+        return self.bench.classification.loss(texts)
 
     def embeddings(self, worn: TensorDict | None) -> list[Tensor]:
         """Normalised embeddings ``[n_k, E]`` of each client's training images.
@@ -109,7 +107,7 @@ class Cohort:
 
         Args:
             start: where to start; left unchanged.
-            loss: classification when left out.
+            loss: that of the bench's problem when left out.
             penalty: an extra term, such as `synoptic.learning.objectives.proximal.proximal`.
             trainable: name patterns of what may move.
             train: other epochs or steps than the recipe's, for all clients or for each.
@@ -123,7 +121,7 @@ class Cohort:
             for client, positions, spec in zip(self.clients, self.positions, specs, strict=True)
         ]
         rate = bench.train.rate(self.round, bench.rounds)
-        fitted = fit(stack, plans, loss or self.classification(), bench.train, rate, trainable, penalty)
+        fitted = fit(stack, plans, loss or bench.problem.loss(), bench.train, rate, trainable, penalty)
         seen = sum(len(rows) for steps in plans for rows in steps)
         add_work(self.work, {"steps": float(fitted.steps.sum()), "examples": float(seen)})
         return fitted
@@ -143,10 +141,11 @@ class Cohort:
         return Replies(self.clients, {name: _detached(field) for name, field in fields.items()}, [], self.work)
 
     def _refuse_personal(self, name: str, field: Stacked, place: int) -> None:
-        if isinstance(field, TensorDict):
-            parts = {f"{name}/{key}": tensor[place] for key, tensor in leaves(field).items()}
+        one = field[place]
+        if isinstance(one, TensorDict):
+            parts = {f"{name}/{key}": tensor for key, tensor in leaves(one).items()}
         else:
-            parts = {name: field[place]}
+            parts = {name: one}
         for key, tensor in parts.items():
             declared = any(fnmatchcase(key.partition("/")[2] or key, pattern) for pattern in self._scope)
             leaked = key if declared else self.personal.leak(place, tensor)
@@ -161,5 +160,5 @@ class PersonalLeak(SynopticError):
 
 def _detached(field: Stacked) -> Stacked:
     if isinstance(field, list):
-        return [tensor.detach() for tensor in field]
+        return [one.detach() for one in field]
     return field.detach()

@@ -76,7 +76,17 @@ def encode(fields: Fields) -> bytes:
             tensors[name] = field.contiguous()
         else:
             plain[name] = {"value": field}
-    return save(tensors, {"fields": json.dumps(plain)})
+    return save(_apart(tensors), {"fields": json.dumps(plain)})
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that lie in the same place, such as one adapter sent under two names, as copies: a file has no places."""
+    seen: set[int] = set()
+    result: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        result[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return result
 
 
 def decode(content: bytes) -> dict[str, Field]:
@@ -116,8 +126,9 @@ class Failure:
         return f"client {self.client}, round {self.round}, task '{self.task}': {self.reason}"
 
 
-Stacked = TensorDict | Tensor | list[Tensor]
-"""A field of many clients: a stack ``[K]``, a tensor ``[K, ...]``, or one tensor of its own length for each client."""
+Stacked = TensorDict | Tensor | list[Tensor] | list[TensorDict]
+"""A field of many clients: a stack ``[K]``, a tensor ``[K, ...]``, or for each client a tensor of its own length or an
+adapter of its own rank, which travels without the padding that a stack would need."""
 
 
 def stacked_bytes(field: Stacked) -> int:
@@ -209,8 +220,15 @@ def _structure(part: Replies) -> Structure:
 def _kind(field: Stacked) -> str:
     """Tensor names, types and sizes, except what may differ: LoRA ranks and the length of a client's own tensor."""
     if isinstance(field, TensorDict):
-        return "; ".join(f"{key} {tensor.dtype} {_shape(key, tensor[0])}" for key, tensor in leaves(field).items())
-    return f"{field[0].dtype} {field[0].ndim} {list(field[0].shape[1:])}"
+        return _adapter_kind(field[0])
+    first = field[0]
+    return (
+        _adapter_kind(first) if isinstance(first, TensorDict) else f"{first.dtype} {first.ndim} {list(first.shape[1:])}"
+    )
+
+
+def _adapter_kind(one: TensorDict) -> str:
+    return "; ".join(f"{key} {tensor.dtype} {_shape(key, tensor)}" for key, tensor in leaves(one).items())
 
 
 def _shape(name: str, tensor: Tensor) -> list[int]:
@@ -224,6 +242,7 @@ def _oddity(part: Replies, usual: Structure) -> str:
 
 
 def _cat(values: list[Stacked]) -> Stacked:
+    values = [stack_of(adapters) if (adapters := _adapters(value)) else value for value in values]
     if len(values) == 1:
         return values[0]
     stacks = [value for value in values if isinstance(value, TensorDict)]
@@ -235,6 +254,11 @@ def _cat(values: list[Stacked]) -> Stacked:
                           batch_size=[sum(len(stack) for stack in stacks)])  # fmt: skip
     tensors = [tensor for value in values for tensor in value]
     return torch.stack(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors
+
+
+def _adapters(value: Stacked) -> list[TensorDict]:
+    """The adapters of a field that holds one of its own rank for each client."""
+    return [one for one in value if isinstance(one, TensorDict)] if isinstance(value, list) else []
 
 
 def collate(clients: Sequence[int], messages: Sequence[Fields]) -> Replies:
@@ -255,7 +279,9 @@ def collate(clients: Sequence[int], messages: Sequence[Fields]) -> Replies:
 def _side_by_side(values: list[Field]) -> Stacked:
     first = values[0]
     if isinstance(first, TensorDict):
-        return stack_of([value for value in values if isinstance(value, TensorDict)])
+        adapters = [value for value in values if isinstance(value, TensorDict)]
+        alike = len({tuple(tensor.shape for tensor in leaves(one).values()) for one in adapters}) == 1
+        return stack_of(adapters) if alike else adapters
     if isinstance(first, Tensor):
         tensors = [value for value in values if isinstance(value, Tensor)]
         return torch.stack(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors

@@ -99,11 +99,17 @@ class Personal:
         self._shown: dict[int, Tensor] = {}
 
     def get(self, name: str, default: TensorDict | Tensor) -> TensorDict | Tensor:
-        """The field as a stack ``[K]``; a client that has none yet gets ``default`` (one client's value)."""
-        values = [entry.get(name, default) for entry in self.entries]
+        """The field as a stack ``[K]``; a client that has none yet gets ``default``.
+
+        Args:
+            name: of the field.
+            default: one value for all, or adapters as a stack ``[K]``, one for each.
+        """
+        each = isinstance(default, TensorDict) and bool(default.batch_dims)
+        values = [entry.get(name, default[k] if each else default) for k, entry in enumerate(self.entries)]
         if isinstance(default, TensorDict):
-            if all(value is default for value in values):
-                return expand(default, len(values))
+            if not any(name in entry for entry in self.entries):
+                return default if each else expand(default, len(values))
             return self._show(stack_of([value for value in values if isinstance(value, TensorDict)]))
         return self._show(torch.stack([value for value in values if isinstance(value, Tensor)]))
 
@@ -116,11 +122,12 @@ class Personal:
     def __contains__(self, name: str) -> bool:
         return all(name in entry for entry in self.entries)
 
-    def __setitem__(self, name: str, stack: TensorDict | Tensor) -> None:
-        if stack.shape[0] != len(self._clients):
-            raise SynopticError(f"personal '{name}' has {stack.shape[0]} rows for {len(self._clients)} clients",
+    def __setitem__(self, name: str, stack: TensorDict | Tensor | list[TensorDict]) -> None:
+        if len(stack) != len(self._clients):
+            raise SynopticError(f"personal '{name}' has {len(stack)} rows for {len(self._clients)} clients",
                                 "assign a stack with one row for each client of the cohort")  # fmt: skip
-        self._show(stack)
+        for shown in stack if isinstance(stack, list) else [stack]:
+            self._show(shown)
         for place, entry in enumerate(self.entries):
             entry[name] = stack[place].detach().clone()
 

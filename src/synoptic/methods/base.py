@@ -32,10 +32,12 @@ class Method:
     Class attributes:
         summary: one line for ``synoptic methods``.
         adapter: what is trained unless the recipe says otherwise.
+        answerer_adapter: the same where the data asks questions, so that the base is a generative model.
+        dual_encoder_only: whether it compares pictures with class names, which a generative model cannot.
         defaults: recipe values, by dotted key, that suit this method better than the general ones.
         personal: name patterns of tensors that belong to the client and may never be in a reply.
         pools_data: whether all clients' data are put in one place first (only a ceiling does that).
-        has_shared, has_personal: which models there are to evaluate.
+        has_shared, has_personal: which models there are to evaluate. These and ``personal`` may depend on the settings.
     """
 
     class Settings(Section):
@@ -43,11 +45,13 @@ class Method:
 
     summary: ClassVar[str] = ""
     adapter: ClassVar[AdapterSpec] = AdapterSpec.model_validate({"vision": "lora"})
+    answerer_adapter: ClassVar[AdapterSpec] = AdapterSpec.model_validate({"text": "lora"})
+    dual_encoder_only: ClassVar[bool] = False
     defaults: ClassVar[dict[str, Any]] = {}
-    personal: ClassVar[tuple[str, ...]] = ()
+    personal: tuple[str, ...] = ()
     pools_data: ClassVar[bool] = False
-    has_shared: ClassVar[bool] = True
-    has_personal: ClassVar[bool] = False
+    has_shared: bool = True
+    has_personal: bool = False
 
     def __init__(self, settings: Section | None = None) -> None:
         self.settings: Any = settings if settings is not None else self.Settings()
@@ -64,8 +68,12 @@ class Method:
         adapter: TensorDict | None = server.state.get("adapter")
         return adapter
 
+    def broadcast(self, server: Server) -> TensorDict | None:
+        """What a client needs of the server for its models: the shared one, if there is one; or shared parts of it."""
+        return self.shared_model(server) if self.has_shared else None
+
     def personal_model(self, cohort: Cohort, shared: TensorDict | None) -> TensorDict | None:
-        """Each client's own model as a stack ``[K]``; None where a method has none."""
+        """Each client's own model as a stack ``[K]``, with the help of `broadcast`; None where a method has none."""
         return None
 
     @task

@@ -39,6 +39,7 @@ class FedDTL(Method):
 
     summary = "images train on clients, names on the server; SFT, then RL (Ma et al. 2026)"
     adapter = AdapterSpec.model_validate(BOTH)
+    dual_encoder_only = True
     defaults: ClassVar = {"train.epochs": 2}
 
     def begin(self, server: Server) -> None:
@@ -50,7 +51,9 @@ class FedDTL(Method):
             if who != "frozen" and not leaves(select(whole, f"{tower}/*")):
                 raise SynopticError(f"feddtl tunes the {tower} tower, but adapter.{tower} trains nothing",
                                     f"set adapter.{tower}=lora, or method.{tower}=frozen")  # fmt: skip
-        if silent := nameless(server.model, data.template, [data.class_names[c] for c in data.base_classes]):
+        if silent := nameless(
+            server.bench.classifier.model, data.template, [data.class_names[c] for c in data.base_classes]
+        ):
             raise SynopticError(f"the tokeniser keeps nothing of the class name {silent[0]!r}",
                                 "give the class a name in data.class_names")  # fmt: skip
         server.state.adapter, server.state.text = theirs, ours
@@ -118,7 +121,7 @@ class FedDTL(Method):
             replies = server.ask("embed")
         elif self.settings.pairing == "averaged":
             replies = server.ask("embed", to=replies.clients, adapter=shared)
-        classes, dim = len(server.bench.data.base_classes), server.model.dim
+        classes, dim = len(server.bench.data.base_classes), server.bench.classifier.model.dim
         return server.refuse(replies, "embed", lambda told: oddity(told, classes, dim))
 
     def _tune_names(self, server: Server, told: Replies) -> TensorDict:
@@ -127,7 +130,7 @@ class FedDTL(Method):
         streams = [generator(bench.seed, "names", server.round, client) for client in told.clients]
         fields = [told.of(place) for place in range(len(told))]
         images, labels = unpack_all(uplink(s.uplink, s.cap), fields, streams)
-        words = generic_words(server.model, s.guard_words, bench.seed) if s.novel_guard else []
+        words = generic_words(bench.classifier.model, s.guard_words, bench.seed) if s.novel_guard else []
         guarded = [bench.data.template.replace("{}", word) for word in words]
         loss = AlignmentLoss(bench.classifier, bench.data.base_classes, images, labels, guarded, s.novel_guard)
         fitted = server.fit(server.state.text, len(labels), loss, s.server)

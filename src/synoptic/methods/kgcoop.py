@@ -37,7 +37,7 @@ class KgCoOp(PromptFL):
     def train(self, cohort: Cohort, adapter: TensorDict) -> Replies:
         """Local training with the distance; its weight grows, as cross-entropy does, with the inverse temperature."""
         bench, problem = cohort.bench, cohort.classification()
-        weight = self.settings.weight * bench.model.logit_scale / CLIP
+        weight = self.settings.weight * bench.classifier.model.logit_scale / CLIP
         original = bench.classifier.texts({}, bench.data.base_classes, 1)[0]
 
         def loss(worn: Tensors, batch: Batch) -> Tensor:

@@ -17,4 +17,5 @@ class PromptFL(FedAvg):
 
     summary = "learned context vectors on a frozen model, averaged every round (Guo et al. 2023)"
     adapter = AdapterSpec.model_validate({"text": "prompt"})
+    dual_encoder_only = True
     defaults: ClassVar = {"train.lr": 0.01}

@@ -29,6 +29,7 @@ class StepMatched(FedAvg):
 
     summary = "FedAvg on both towers with as many optimiser steps as FedDTL takes: a control"
     adapter = AdapterSpec.model_validate(BOTH)
+    dual_encoder_only = True
     defaults: ClassVar = FedDTL.defaults
 
     def begin(self, server: Server) -> None:

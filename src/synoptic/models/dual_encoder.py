@@ -5,8 +5,7 @@ Legend: K clients, N = K * B rows (client-major), C texts, T tokens, D width, E 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,22 +15,19 @@ from PIL.Image import Image
 from tensordict import TensorDict
 from torch import Tensor
 
-from synoptic.adapters.binding import Binding
 from synoptic.adapters.sites import Site, find_sites, init_lora
 from synoptic.adapters.spec import AdapterSpec, LoraSpec, TowerSpec
-from synoptic.adapters.stack import adapter, leaves
+from synoptic.adapters.stack import adapter
 from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
+from synoptic.models.frozen import READY, Depth, FrozenBase, lora_entry, names_of
 from synoptic.models.preprocess import Preprocess
 from synoptic.models.towers import TextTower, Tokens, VisionTower
 
-READY = "ready"
-"""The depth of an embedding: nothing of the tower is left to run."""
-
-Depth = int | str
+__all__ = ["READY", "Depth", "DualEncoder"]
 
 
-class DualEncoder:
+class DualEncoder(FrozenBase):
     """A frozen dual encoder. The modules never change; what is trained is worn from outside.
 
     Args:
@@ -43,19 +39,12 @@ class DualEncoder:
     """
 
     def __init__(self, model: Any, tokenizer: Any, preprocess: Preprocess, fingerprint: str, name: str) -> None:
-        self.model = model.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
+        super().__init__(model, tokenizer, fingerprint, name)
         self.preprocess = preprocess
-        self.fingerprint = fingerprint
-        self.name = name
         self.vision = VisionTower(model)
         self.text = TextTower(model)
-        self.binding = Binding(model)
-        self.half = any(p.dtype == torch.bfloat16 for p in model.parameters())
-        self.device = next(model.parameters()).device
         self.logit_scale = float(model.logit_scale.float().exp())
         self.logit_bias = float(model.logit_bias.float()) if hasattr(model, "logit_bias") else 0.0
-        self._worn: Mapping[str, Tensor] = {}
         self.dim: int = self.text_prefix(self.tokenize(["a"]), READY).shape[-1]
 
     # -- adapters ---------------------------------------------------------------------------------------------------
@@ -66,6 +55,9 @@ class DualEncoder:
         Raises:
             SynopticError: layers, targets or a rank that this base does not have; or nothing to train at all.
         """
+        if not spec.connector.frozen:
+            raise SynopticError(f"{self.name} is a dual encoder and has no connector between its towers",
+                                "leave adapter.connector out, or use a model that answers questions")  # fmt: skip
         tensors: dict[str, Tensor] = {}
         for tower, chosen in ((self.vision, spec.vision), (self.text, spec.text)):
             rng = generator(seed, "adapter", tower.name)
@@ -96,30 +88,13 @@ class DualEncoder:
             tensors[f"{tower.name}/head/weight"] = torch.zeros(self.dim, self.dim)
         return tensors
 
-    @contextmanager
-    def wearing(self, stack: TensorDict | Mapping[str, Tensor]) -> Iterator[DualEncoder]:
-        """Wear a stack ``[K]`` inside the block: image rows, and texts if their tower is adapted, are per client."""
-        tensors = leaves(stack) if isinstance(stack, TensorDict) else stack
-        before, self._worn = self._worn, tensors
-        try:
-            with self.binding.wearing(tensors):
-                yield self
-        finally:
-            self._worn = before
-
     def entry(self, stack: TensorDict | Mapping[str, Tensor], tower: str) -> Depth:
         """Depth at which a tower stops being frozen under this stack: everything below can be computed once."""
-        keys = [str(name) for name in stack.keys() if str(name).startswith(f"{tower}/")]  # noqa: SIM118
-        if any("/prompt/" in key for key in keys):
+        names = names_of(stack, tower)
+        if any("/prompt/" in name for name in names):
             return 0
-        here = self.vision if tower == "vision" else self.text
-        blocks = {path: depth for depth, path in enumerate(here.blocks)}
-        depths = [
-            next((depth for path, depth in blocks.items() if f"/lora/{path}." in key), len(blocks))
-            for key in keys
-            if "/lora/" in key
-        ]
-        return min(depths, default=READY)
+        depth = lora_entry(names, (self.vision if tower == "vision" else self.text).blocks)
+        return READY if depth is None else depth
 
     # -- images -----------------------------------------------------------------------------------------------------
 
@@ -130,7 +105,7 @@ class DualEncoder:
     @torch.no_grad()
     def image_prefix(self, pixels: Tensor, depth: Depth) -> Tensor:
         """What the frozen part computes: hidden states at ``depth`` ``[N, T, D]``, or the embedding ``[N, E]``."""
-        with self.binding.wearing({}), self._precision():
+        with self.binding.wearing({}), self.precision():
             hidden = self.vision.embed(pixels)
             if depth == READY:
                 return self.vision.finish(hidden, 0).float()
@@ -145,7 +120,7 @@ class DualEncoder:
         if depth == READY:
             z = prefix
         else:
-            with self._precision():
+            with self.precision():
                 prompt = self._worn.get("vision/prompt/context")
                 hidden = self.vision.insert_prompt(prefix, prompt) if prompt is not None else prefix
                 z = self.vision.finish(hidden, int(depth)).float()
@@ -163,7 +138,7 @@ class DualEncoder:
     @torch.no_grad()
     def text_prefix(self, tokens: Tokens, depth: Depth) -> Tensor:
         """What the frozen part computes for texts: ``[C, T, D]`` at ``depth``, or ``[C, E]``."""
-        with self.binding.wearing({}), self._precision():
+        with self.binding.wearing({}), self.precision():
             hidden = self.text.embed(tokens)
             if depth == READY:
                 return self.text.finish(hidden, tokens.pool_N, 0).float()
@@ -177,7 +152,7 @@ class DualEncoder:
         if depth == READY:
             z = prefix.repeat(clients, 1)
         else:
-            with self._precision():
+            with self.precision():
                 prompt = self._worn.get("text/prompt/context")
                 if prompt is not None:
                     hidden, pool = self.text.embed_with_prompt(tokens, prompt)
@@ -198,6 +173,3 @@ class DualEncoder:
             return z_NE
         rows = z_NE.view(weight_KEE.shape[0], -1, z_NE.shape[-1])
         return (rows + torch.bmm(rows, weight_KEE.mT)).view(z_NE.shape)
-
-    def _precision(self) -> Any:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,14 +14,32 @@ from torch import nn
 
 from synoptic.core import SynopticError
 from synoptic.core.errors import nearest
-from synoptic.core.files import digest
+from synoptic.core.files import digest, read_json
+from synoptic.models.answerer import Answerer
+from synoptic.models.answerer.decoder import Decoder
+from synoptic.models.answerer.families import Family, Llava
+from synoptic.models.answerer.idefics import Idefics
+from synoptic.models.answerer.qwen import QwenVL
 from synoptic.models.dual_encoder import DualEncoder
 from synoptic.models.preprocess import Preprocess
 
 FAMILIES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+ANSWERERS: dict[str, type[Family]] = {
+    "llava": Llava, "qwen2_vl": QwenVL, "qwen2_5_vl": QwenVL, "idefics3": Idefics, "smolvlm": Idefics,
+}  # fmt: skip
 UNWRITTEN = ("num_attention_heads", "hidden_act", "layer_norm_eps", "image_size", "patch_size", "eos_token_id")
+UNWRITTEN_DUAL = {"vision_config": UNWRITTEN, "text_config": UNWRITTEN}
+UNWRITTEN_ANSWERER = {
+    "": ("image_token_id", "vision_feature_layer", "vision_feature_select_strategy", "projector_hidden_act",
+         "scale_factor"),
+    "vision_config": ("num_heads", "num_attention_heads", "hidden_act", "layer_norm_eps", "image_size", "patch_size",
+                      "spatial_merge_size", "window_size", "fullatt_block_indexes"),
+    "text_config": ("num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps",
+                    "rope_parameters"),
+}  # fmt: skip
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
 BaseDtype = Literal["float32", "bfloat16"]
+Base = DualEncoder | Answerer
 
 
 def embedded() -> dict[str, Path]:
@@ -51,17 +70,64 @@ def load_dual_encoder(name: str, dtype: BaseDtype = "float32") -> DualEncoder:
     Raises:
         SynopticError: nothing of that name, a damaged file, or a family that is not a dual encoder.
     """
-    where, local = _locate(name)
-    config = _read_config(where, name, local)
-    family = FAMILIES.get(config.model_type)
-    if family is None:
-        raise SynopticError(f"'{name}' is a {config.model_type} model, not a dual encoder Synoptic knows",
+    _check_dual(name)
+    model = load_model(name, dtype)
+    assert isinstance(model, DualEncoder)
+    return model
+
+
+def _check_dual(name: str) -> None:
+    kind = _read_config(*_locate(name), name).model_type
+    if kind not in FAMILIES:
+        raise SynopticError(f"'{name}' is a {kind} model, not a dual encoder Synoptic knows",
                             f"use one of the families: {', '.join(FAMILIES)}")  # fmt: skip
-    model, tokenizer, processor = _read(where, name, family, local)
-    fingerprint = _fingerprint(model)
-    if dtype == "bfloat16":
-        _halve(model)
-    return DualEncoder(model, tokenizer, Preprocess(processor), fingerprint, name)
+
+
+def load_model(name: str, dtype: BaseDtype = "float32") -> DualEncoder | Answerer:
+    """A frozen base of whatever kind its configuration says.
+
+    Args:
+        name: an embedded checkpoint (``tiny-clip``, ``tiny-vlm``), a folder written by ``save_pretrained``, or a hub
+            id.
+        dtype: how the frozen linear and embedding weights rest; norms and everything trained stay float32.
+
+    Raises:
+        SynopticError: nothing of that name, a damaged file, or a family that Synoptic does not know.
+    """
+    where, local = _locate(name)
+    kind = _read_config(where, local, name).model_type
+    if kind in FAMILIES:
+        model, tokenizer, processor = _read(where, name, FAMILIES[kind], local)
+        fingerprint = _fingerprint(model, UNWRITTEN_DUAL)
+        _rest(model, dtype)
+        return DualEncoder(model, tokenizer, Preprocess(processor), fingerprint, name)
+    if kind in ANSWERERS:
+        return _answerer(name, where, local, ANSWERERS[kind], dtype)
+    raise SynopticError(f"'{name}' is a {kind} model, which Synoptic does not know",
+                        f"use a dual encoder ({', '.join(FAMILIES)}) or a model that answers questions "
+                        f"({', '.join(ANSWERERS)})")  # fmt: skip
+
+
+def _answerer(name: str, where: str, local: bool, family: type[Family], dtype: BaseDtype) -> Answerer:
+    model, tokenizer, processor = _read(where, name, "AutoModelForImageTextToText", local)
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = _chat_template(where, local)
+    fingerprint = _fingerprint(model, UNWRITTEN_ANSWERER)
+    kind = family(model, processor, tokenizer)
+    decoder = Decoder(model.get_submodule(kind.text), model.get_output_embeddings(), kind.text)
+    decoder.check(name)
+    _rest(model, dtype)
+    return Answerer(model, tokenizer, kind, decoder, fingerprint, name)
+
+
+def _chat_template(where: str, local: bool) -> str | None:
+    """The template that older checkpoints keep beside their tokenizer, in a file of its own."""
+    from transformers.utils.hub import cached_file
+
+    path = cached_file(where, "chat_template.json", local_files_only=local,
+                       _raise_exceptions_for_missing_entries=False)  # fmt: skip
+    found = read_json(Path(path)) if path is not None else None
+    return found.get("chat_template") if isinstance(found, dict) else None
 
 
 def save_processors(name: str, folder: Path) -> None:
@@ -77,9 +143,17 @@ def save_processors(name: str, folder: Path) -> None:
 
 
 @cache
+def shared_model(name: str, dtype: BaseDtype = "float32") -> DualEncoder | Answerer:
+    """The same as `load_model`, loaded once in a process: runs share the base and its caches."""
+    return load_model(name, dtype)
+
+
 def shared_dual_encoder(name: str, dtype: BaseDtype = "float32") -> DualEncoder:
     """The same as `load_dual_encoder`, loaded once in a process: runs share the base and its caches."""
-    return load_dual_encoder(name, dtype)
+    _check_dual(name)
+    model = shared_model(name, dtype)
+    assert isinstance(model, DualEncoder)
+    return model
 
 
 def _locate(name: str) -> tuple[str, bool]:
@@ -98,7 +172,7 @@ def _locate(name: str) -> tuple[str, bool]:
     return name, False
 
 
-def _read_config(where: str, name: str, local: bool) -> Any:
+def _read_config(where: str, local: bool, name: str) -> Any:
     from transformers import AutoConfig
 
     try:
@@ -140,17 +214,20 @@ def _unreadable(name: str, local: bool, error: Exception) -> SynopticError:
     return SynopticError(f"the model '{name}' could not be read ({reason})", fix)
 
 
-def _fingerprint(model: nn.Module) -> str:
+def _fingerprint(model: nn.Module, unwritten: Mapping[str, Sequence[str]]) -> str:
     config: Any = model.config
     parts = [config.model_type]
-    for tower in (config.vision_config, config.text_config):
+    for name, keys in unwritten.items():
         # What the weights' names and shapes do not tell; written out, because defaults move between library versions.
-        parts += [f"{key}={getattr(tower, key, None)}" for key in UNWRITTEN]
+        part = getattr(config, name) if name else config
+        parts += [f"{key}={getattr(part, key, None)}" for key in keys]
     weights = [part for name, tensor in sorted(model.state_dict().items()) for part in (name, tensor)]
     return digest(*parts, *weights)
 
 
-def _halve(model: nn.Module) -> None:
+def _rest(model: nn.Module, dtype: BaseDtype) -> None:
+    if dtype == "float32":
+        return
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding | nn.MultiheadAttention):
             for parameter in module.parameters(recurse=False):

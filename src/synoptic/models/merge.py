@@ -16,14 +16,13 @@ from synoptic.adapters.algebra import dense, lora_stems
 from synoptic.adapters.sites import PARTS, split_name
 from synoptic.adapters.stack import names
 from synoptic.core import SynopticError
-from synoptic.models.dual_encoder import DualEncoder
-from synoptic.models.load import save_processors
+from synoptic.models.load import Base, save_processors
 
 PROJECTIONS = {"vision": ("visual_projection",), "text": ("text_projection", "text_model.head")}
 """Where the linear map at a tower's end lies, in CLIP and in SigLIP; SigLIP's image tower has none."""
 
 
-def check_mergeable(one: TensorDict, base: DualEncoder | None = None) -> None:
+def check_mergeable(one: TensorDict, base: Base | None = None) -> None:
     """Refuse what weights cannot hold; without the rest of the adapter they would compute something else.
 
     Args:
@@ -45,7 +44,7 @@ def check_mergeable(one: TensorDict, base: DualEncoder | None = None) -> None:
 
 
 @torch.no_grad()
-def merge(base: DualEncoder, one: TensorDict) -> None:
+def merge(base: Base, one: TensorDict) -> None:
     """Put an adapter (batch size ``[]``) into the base's own weights, for good: load the base anew for the next.
 
     Sums run in float64 and are rounded once.
@@ -65,7 +64,7 @@ def merge(base: DualEncoder, one: TensorDict) -> None:
             _follow(projection, exact[name])
 
 
-def save_merged(base: DualEncoder, folder: Path) -> None:
+def save_merged(base: Base, folder: Path) -> None:
     """Write a model as `transformers` reads it: weights, configuration, tokenizer, image processor."""
     base.model.save_pretrained(folder)
     save_processors(base.name, folder)
@@ -87,7 +86,7 @@ def _weight(model: nn.Module, site: str) -> tuple[Tensor, slice]:
     return weight, slice(PARTS[part] * width, (PARTS[part] + 1) * width)
 
 
-def _projection(base: DualEncoder, tower: str) -> nn.Linear | None:
+def _projection(base: Base, tower: str) -> nn.Linear | None:
     for path in PROJECTIONS[tower]:
         try:
             module = base.model.get_submodule(path)

@@ -42,6 +42,14 @@ def test_splits_and_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.asarray(opened.train.images.load(np.arange(2))).shape == (2, 4, 4, 3)
 
 
+def test_labels_answer_an_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, {"train": part(20, 0)})
+    opened = open_source(DataSpec(source="hub:owner/pets:small", instruction="what is it?", answer="label"))
+    assert opened.train.words is not None
+    assert (opened.train.words.questions[0], opened.train.words.answers[0]) == ("what is it?", "cat")
+    assert (len(opened.train), len(opened.test)) == (18, 2)
+
+
 @pytest.mark.parametrize(
     ("problem", "sentence"),
     [

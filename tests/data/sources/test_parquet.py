@@ -1,41 +1,16 @@
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
+from parquets import pictures, write
 from synoptic.core import SynopticError
 from synoptic.data import DataSpec, build
 from synoptic.data.sources import open_source
 from synoptic.data.sources import parquet as parquet_module
-
-
-def pictures(n: int, seed: int) -> list[dict[str, Any]]:
-    rows = []
-    for array in np.random.default_rng(seed).integers(0, 256, (n, 4, 4, 3), dtype=np.uint8):
-        stream = io.BytesIO()
-        Image.fromarray(array).save(stream, "PNG")
-        rows.append({"bytes": stream.getvalue(), "path": None})
-    return rows
-
-
-def write(path: Path, n: int = 24, seed: int = 0, words: dict[str, list[str]] | None = None, **columns: Any) -> Path:
-    data = {"image": pictures(n, seed), "label": [i % 3 for i in range(n)]} | columns
-    table = pa.table(data)
-    if words:
-        features = {name: {"names": names, "_type": "ClassLabel"} for name, names in words.items()}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path)
-    return path
-
 
 WORDS = {"label": ["cat", "dog", "T-shirt/top"]}
 

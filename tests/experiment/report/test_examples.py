@@ -21,7 +21,6 @@ from synoptic.experiment.report.examples import examples
 from synoptic.experiment.report.parts import Block
 from synoptic.experiment.report.pictures import SIDE, data_uri
 from synoptic.experiment.runner import run
-from synoptic.methods.evaluation import score
 from written import scenes_of
 
 
@@ -67,10 +66,10 @@ def test_the_answers_are_those_of_evaluation(tmp_path: Path) -> None:
         picture = Image.open(io.BytesIO(base64.b64decode(example.picture.split(",")[1])))
         (position,) = [p for p in data.tests[example.part] if _same(data, p, picture)]
         for answer, stack in zip(example.answers, ({}, expand(adapter, 1)), strict=True):
-            right, losses = score(bench, stack, np.array([position]), example.part)
-            assert bool(right[0, 0]) == answer.right
+            scores = bench.problem.score(stack, np.array([position]), example.part)
+            assert bool(scores["accuracy"][0, 0]) == answer.right
             if answer.right:
-                assert answer.share == pytest.approx(float(torch.exp(-losses[0, 0])), abs=1e-4)
+                assert answer.share == pytest.approx(float(torch.exp(-scores["loss"][0, 0])), abs=1e-4)
 
 
 def _same(data: FederatedData, position: int, picture: Image.Image) -> bool:

@@ -9,6 +9,7 @@ from synoptic.data.sources.embedded import digits_source, world_source
 from synoptic.data.sources.folder import folder_source
 from synoptic.data.sources.hub import hub_source
 from synoptic.data.sources.parquet import parquet_source
+from synoptic.data.sources.questions import questions_source
 from synoptic.data.sources.source import Source
 from synoptic.data.spec import DataSpec
 
@@ -17,6 +18,7 @@ __all__ = ["OPENERS", "Source", "open_source"]
 OPENERS: Final[dict[str, Callable[[DataSpec], Source]]] = {
     "digits": digits_source,
     "world": world_source,
+    "questions": questions_source,
     "parquet": parquet_source,
     "folder": folder_source,
     "hub": hub_source,

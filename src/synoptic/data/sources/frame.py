@@ -64,24 +64,22 @@ def require_columns(where: str, known: Iterable[str], wanted: Mapping[str, str])
 
 def wanted_columns(spec: DataSpec) -> dict[str, str]:
     """The columns that a recipe names, by the option that names them."""
-    wanted = {"data.image": spec.image, "data.label": spec.label}
-    if spec.domain is not None:
-        wanted["data.domain"] = spec.domain
-    if spec.partition.column is not None:
-        wanted["data.partition.column"] = spec.partition.column
-    return wanted
+    options = ("image", "label", "domain", "question", "answer", "rejected", "group")
+    wanted = {f"data.{option}": getattr(spec, option) for option in options}
+    wanted["data.partition.column"] = spec.partition.column
+    return {option: column for option, column in wanted.items() if column is not None}
 
 
 def frames_source(name: str, train: Frame, test: Frame | None, spec: DataSpec) -> Source:
     """Tables from frames. Without a test frame a fifth of every class is set aside, always the same."""
     frames = [train] if test is None else [train, test]
-    class_names, labels = _coded(frames, spec.label, "data.label")
+    class_names, labels = coded(frames, spec.label or "", "data.label")
     class_names = _overridden(class_names, spec, train.name)
     domain_names: tuple[str, ...] = ()
     domains: Sequence[Ints | None] = [None] * len(frames)
     if spec.domain is not None:
-        domain_names, domains = _coded(frames, spec.domain, "data.domain")
-    stores = [_images(frame, spec.image) for frame in frames]
+        domain_names, domains = coded(frames, spec.domain, "data.domain")
+    stores = [images_of(frame, spec.image) for frame in frames]
     tables = [
         ExampleTable(f"{name}/{part}", store, label, class_names, domain, domain_names)
         for part, store, label, domain in zip(("train", "test"), stores, labels, domains, strict=False)
@@ -96,8 +94,8 @@ def frames_source(name: str, train: Frame, test: Frame | None, spec: DataSpec) -
     return Source(tables[0].take(rows), tables[0].take(held), columns={k: v[rows] for k, v in columns.items()})
 
 
-def _coded(frames: list[Frame], name: str, option: str) -> tuple[tuple[str, ...], list[Ints]]:
-    """Words and int64 codes of a column: its ClassLabel names, or its sorted values over all frames."""
+def coded(frames: list[Frame], name: str, option: str) -> tuple[tuple[str, ...], list[Ints]]:
+    """Words and int64 codes [rows] of a column: its ClassLabel names, or its sorted values over all frames."""
     columns = [np.asarray(frame.column(name, option).to_numpy()) for frame in frames]
     words = frames[0].words.get(name)
     if words is not None and all(frame.words.get(name) == words for frame in frames):
@@ -143,7 +141,8 @@ def _overridden(words: tuple[str, ...], spec: DataSpec, where: str) -> tuple[str
     return spec.class_names
 
 
-def _images(frame: Frame, name: str) -> ImageStore:
+def images_of(frame: Frame, name: str) -> ImageStore:
+    """The store of a column of images: encoded bytes, structs of bytes and path, or paths."""
     import pyarrow as pa
 
     column = frame.column(name, "data.image")

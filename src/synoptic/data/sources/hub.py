@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from synoptic.core.errors import SynopticError
+from synoptic.data.sources.asking import asking_source
 from synoptic.data.sources.frame import Frame, frames_source
 from synoptic.data.sources.source import Source
 from synoptic.data.spec import DataSpec
@@ -18,7 +19,8 @@ def hub_source(spec: DataSpec) -> Source:
         raise SynopticError(f"{name} has no train split, only {', '.join(parts)}", "choose another data set")
     held = next((parts[split] for split in ("test", "validation") if split in parts), None)
     test = None if held is None else _frame(f"{name}/test", held)
-    return frames_source(name, _frame(f"{name}/train", parts["train"]), test, spec)
+    made = asking_source if spec.asks else frames_source
+    return made(name, _frame(f"{name}/train", parts["train"]), test, spec)
 
 
 def _load(name: str, configuration: str | None) -> Any:

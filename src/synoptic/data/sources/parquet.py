@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from synoptic.core.errors import SynopticError
 from synoptic.core.files import digest
+from synoptic.data.sources.asking import asking_source
 from synoptic.data.sources.frame import Frame, frames_source, require_columns, wanted_columns
 from synoptic.data.sources.source import Source
 from synoptic.data.spec import DataSpec
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 IN_MEMORY: Final = 2 << 30  # bytes of files that are read at once; above, `datasets` maps them from its cache on disk
+ONLY_TRAINED: Final = ("data.group", "data.partition.column")
+"""Options whose columns a test part of questions may lack: they say who holds the training rows."""
 _EDGE: Final = 1 << 16
 
 
@@ -24,7 +27,9 @@ def parquet_source(spec: DataSpec) -> Source:
     """Read the columns that the recipe names from the files at ``spec.path`` (and ``spec.test_path``)."""
     train, test = find_files(spec.path or "", spec.test_path)
     name = Path(spec.path or "").stem if len(train) == 1 else train[0].parent.name
-    return frames_source(name, read_frame(train, spec), read_frame(test, spec) if test else None, spec)
+    held = read_frame(test, spec, ONLY_TRAINED if spec.asks else ()) if test else None
+    made = asking_source if spec.asks else frames_source
+    return made(name, read_frame(train, spec), held, spec)
 
 
 def find_files(path: str, test_path: str | None) -> tuple[list[Path], list[Path]]:
@@ -65,8 +70,11 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     return parts["train"], parts["test"] or parts["validation"]
 
 
-def read_frame(files: list[Path], spec: DataSpec) -> Frame:
-    """The wanted columns of some files as one frame. A damaged file or a missing column is one sentence."""
+def read_frame(files: list[Path], spec: DataSpec, spared: tuple[str, ...] = ()) -> Frame:
+    """The wanted columns of some files as one frame. A damaged file or a missing column is one sentence.
+
+    The columns of ``spared`` options may be missing.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -76,6 +84,7 @@ def read_frame(files: list[Path], spec: DataSpec) -> Frame:
     for file in files:
         try:
             schema = pq.read_schema(file)
+            wanted = {o: name for o, name in wanted.items() if o not in spared or name in schema.names}
             require_columns(str(file), schema.names, wanted)
             if sum(one.stat().st_size for one in files) <= IN_MEMORY:
                 tables.append(pq.read_table(file, columns=list(dict.fromkeys(wanted.values()))))

@@ -23,7 +23,8 @@ class Source:
     Attributes:
         train, test: tables with the same class and domain names.
         template: the prompt that suits the class names.
-        columns: further columns of the train table by name, [n] each.
+        columns, test_columns: further columns of the tables by name, [n] each.
+        together: int64 [n] of the train table: rows with equal numbers go to one client; None: every row by itself.
 
     """
 
@@ -31,6 +32,8 @@ class Source:
     test: ExampleTable
     template: str = TEMPLATE
     columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    test_columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    together: Ints | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -38,12 +41,18 @@ class Source:
         return digest(self.train.fingerprint, self.test.fingerprint)
 
 
-def split_off(labels: Ints, share: float = 0.2) -> tuple[Ints, Ints]:
+def split_off(labels: Ints, share: float = 0.2, together: Ints | None = None) -> tuple[Ints, Ints]:
     """Ascending train and test positions for a source without a test part, stratified by class.
 
     Fixed, whatever the run's seed: the test part belongs to the data set. Each class gives round(share * n) examples
-    to the test part, at least one if it has two.
+    to the test part, at least one if it has two. Rows with equal numbers in ``together`` stay on one side; they count
+    as one example, of the class of their first.
     """
+    if together is not None:
+        _, first, place = np.unique(together, return_index=True, return_inverse=True)
+        _, held_units = split_off(labels[first], share)
+        aside = np.isin(place, held_units)
+        return np.flatnonzero(~aside), np.flatnonzero(aside)
     order = numpy_generator(0, "test split").permutation(len(labels))
     held = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):

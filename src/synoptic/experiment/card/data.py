@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from synoptic.adapters.peft_io import Words
 from synoptic.experiment.card.subject import Subject, bullets, counted
 from synoptic.experiment.display.numbers import bytes_text, seconds_text
 from synoptic.experiment.records import flat
@@ -16,15 +17,12 @@ SHOWN = 20
 def data(subject: Subject) -> Iterator[str]:
     """Where the examples came from, how many there were, and how they were shared out."""
     about, spec = subject.about, subject.run.recipe["data"]
-    sizes, words = about.sizes, about.words
-    novel = set(words.novel)
+    sizes = about.sizes
     dropped = f"; {sizes.dropped:,} left out of training because the test part has the same picture"
     domains = f" ({', '.join(sizes.domain_names)})" if sizes.domain_names else ""
     yield bullets(
         f"source: {_source(spec)}",
-        f"classes trained: {_listed([name for name in words.classes if name not in novel])}",
-        f"classes never trained, for testing only: {_listed(words.novel)}" if novel else None,
-        f"prompt: `{words.template}`",
+        *(_classes(about.words) if about.words is not None else _questions(spec)),
         f"examples: {sizes.train:,} for training, {sizes.test:,} for testing" + (dropped if sizes.dropped else ""),
         f"clients: {sizes.clients:,}, with {sizes.fewest:,} to {sizes.most:,} training examples each "
         f"(median {sizes.median:,.0f})",
@@ -32,6 +30,24 @@ def data(subject: Subject) -> Iterator[str]:
         f"domains: {sizes.domains}{domains}" if sizes.domains else None,
     )
     yield "This card names no client."
+
+
+def _classes(words: Words) -> Iterator[str]:
+    novel = set(words.novel)
+    yield f"classes trained: {_listed([name for name in words.classes if name not in novel])}"
+    if novel:
+        yield f"classes never trained, for testing only: {_listed(words.novel)}"
+    yield f"prompt: `{words.template}`"
+
+
+def _questions(spec: Mapping[str, Any]) -> Iterator[str]:
+    yield "each example is a picture, a question and its answer; training scores the answer alone"
+    for name in ("question", "answer", "rejected"):
+        if spec.get(name) is not None:
+            yield f"column of the {name}{' answer' if name == 'rejected' else ''}: `{spec[name]}`"
+    for name, value in flat(spec.get("questions") or {}):
+        if value is not None:
+            yield f"questions.{name}: {value}"
 
 
 def _source(spec: Mapping[str, Any]) -> str:

@@ -14,22 +14,26 @@ SPLITS = {
     "global": "on all test examples, among the names of all classes",
     "hm": "harmonic mean of base and novel",
 }
+ASKED = {"base": "on all test questions of kinds seen in training", "novel": "on test questions of kinds never trained",
+         "global": "on all test questions"}  # fmt: skip
 AVERAGES = {
     "mean": "every client counts the same",
     "weighted": "every example of every client counts the same",
     "worst": "the client with the lowest",
+    "p10": "what nine clients in ten reach",
 }
 
 
 def metrics(subject: Subject) -> Iterator[str]:
     """Accuracies before and after training."""
     before = subject.run.summary.get("before", {})
-    yield ("Accuracy of the last round, never of the best, and of the same model before training. A picture is "
-           "classified among the names of its split's own classes.")  # fmt: skip
+    how = ("An answer counts as right when greedy decoding gives exactly the reference answer." if subject.asks
+           else "A picture is classified among the names of its split's own classes.")  # fmt: skip
+    yield f"Accuracy of the last round, never of the best, and of the same model before training. {how}"
     lines = ["| metric | before | after | what it is |", "|---|---|---|---|"]
     for name, value in accuracies(subject).items():
         start = value_text(name, before[name]) if name in before else ""
-        lines.append(f"| `{name}` | {start} | {value_text(name, value)} | {definition(name)} |")
+        lines.append(f"| `{name}` | {start} | {value_text(name, value)} | {definition(name, subject.asks)} |")
     yield "\n".join(lines)
     own = subject.run.summary.get("clients", {}).get(subject.which.client or "", {})
     if "personal/local/accuracy" in own:
@@ -50,22 +54,25 @@ def accuracies(subject: Subject) -> dict[str, float]:
     return {name: value for name, value in found.items() if name.startswith(f"{subject.which.kind}/") and wanted(name)}
 
 
-def definition(metric: str) -> str:
-    """What an accuracy is, from its name ``<model>/<split>/accuracy/<average>``.
+def definition(metric: str, asks: bool = False) -> str:
+    """What an accuracy is, from its name ``<model>/<split>/accuracy/<average>``, of classes or (``asks``) of answers.
 
     >>> definition("shared/local/accuracy/worst")
     "on a client's own test data; the client with the lowest"
     """
     model, _, rest = metric.partition("/")
     split, _, average = rest.rpartition("/accuracy/")
-    text = SPLITS.get(split, f"on test examples of trained classes in the domain {split.removeprefix('domain/')}")
+    domain = split.removeprefix("domain/")
+    of = "questions of" if asks else "examples of trained classes in"
+    text = (SPLITS | ASKED if asks else SPLITS).get(split, f"on test {of} the domain {domain}")
     over_clients = split == "local" or (model == "personal" and split != "hm")
     return f"{text}; {AVERAGES.get(average, average)}" if over_clients else text
 
 
 def limits(subject: Subject) -> Iterator[str]:
     """What the figures do not say, and what got worse."""
-    yield ("Made for classifying pictures by class names, like those of its data, and for research on federated "
+    what = "answering questions about pictures" if subject.asks else "classifying pictures by class names"
+    yield (f"Made for {what}, like those of its data, and for research on federated "
            "learning. Tried on the test part of that data and on nothing else; not for uses where a wrong answer "
            "harms somebody.")  # fmt: skip
     before = subject.run.summary.get("before", {})

@@ -58,9 +58,13 @@ def _front_matter(subject: Subject) -> str:
     library = "transformers" if subject.merged else "peft" if subject.family else "synoptic"
     lines = ["---"]
     lines += [f"base_model: {subject.base}"] if is_hub_id(subject.base) else []
-    lines += [f"library_name: {library}", "pipeline_tag: zero-shot-image-classification", "tags:"]
+    lines += [f"library_name: {library}", f"pipeline_tag: {_pipeline(subject)}", "tags:"]
     lines += [f"- {tag}" for tag in ("synoptic", "federated-learning", subject.run.method, *kinds)]
     return "\n".join([*lines, "metrics:", "- accuracy", "---"])
+
+
+def _pipeline(subject: Subject) -> str:
+    return "image-text-to-text" if subject.asks else "zero-shot-image-classification"
 
 
 def _head(subject: Subject) -> Iterator[str]:
@@ -78,8 +82,9 @@ def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
     kind = "on the Hugging Face hub" if is_hub_id(subject.base) else "a local folder"
     kind = "ships with Synoptic" if subject.base in embedded() else kind
     yield "base", f"`{subject.base}` ({kind}), fingerprint `{summary['model']['fingerprint']}`"
-    for tower in ("vision", "text"):
-        yield f"{tower} tower", _adapted(subject.run.recipe["adapter"].get(tower) or {})
+    towers = {"vision": "vision tower", "connector": "connector", "text": "language decoder"}
+    for tower, title in towers.items() if subject.asks else (("vision", "vision tower"), ("text", "text tower")):
+        yield title, _adapted(subject.run.recipe["adapter"].get(tower) or {})
     count = sum(one[name].numel() for name in trainable_names(one))
     yield "size", f"{count:,} trained values, {bytes_text(size_bytes(one))}"
     yield "run", f"recipe `{summary['recipe_hash']}`, seed {subject.run.seed}"
@@ -90,9 +95,11 @@ def _adapted(spec: Mapping[str, Any]) -> str:
     words = []
     if spec.get("lora"):
         lora = spec["lora"]
-        pooling = " and the pooling head" if lora["pooling"] else ""
-        words.append(f"LoRA of rank {lora['rank']}, alpha {lora['alpha'] or lora['rank']:g}, on "
-                     f"{', '.join(lora['targets'])} of {_blocks(lora['layers'])}{pooling}")  # fmt: skip
+        pooling = " and the pooling head" if lora.get("pooling") else ""
+        # A connector has no blocks: all its linear weights are adapted.
+        blocks = _blocks(lora["layers"]) if "layers" in lora else ""
+        where = f"{', '.join(lora['targets'])} of {blocks}" if blocks else "its linear weights"
+        words.append(f"LoRA of rank {lora['rank']}, alpha {lora['alpha'] or lora['rank']:g}, on {where}{pooling}")
     if spec.get("prompt"):
         words.append(f"a prompt of {spec['prompt']['length']} vectors")
     if spec.get("head"):
@@ -112,9 +119,11 @@ def load(subject: Subject) -> Iterator[str]:
     base = subject.base if known else f"path/to/{subject.base}"
     if subject.merged:
         yield "With `transformers` alone:"
-        yield _code(f"from transformers import AutoProcessor, {subject.family}",
+        parts = {"tokenizer": "AutoTokenizer", "processor": "AutoImageProcessor"} if subject.asks else {}
+        parts = parts or {"processor": "AutoProcessor"}
+        yield _code(f"from transformers import {', '.join([*parts.values(), subject.family or ''])}",
                     f'model = {subject.family}.from_pretrained("{HERE}")',
-                    f'processor = AutoProcessor.from_pretrained("{HERE}")')  # fmt: skip
+                    *(f'{name} = {kind}.from_pretrained("{HERE}")' for name, kind in parts.items()))  # fmt: skip
     elif subject.family is not None:
         yield "With plain `transformers` and `peft`:"
         yield loading(base, subject.family, HERE).strip()
@@ -126,7 +135,8 @@ def load(subject: Subject) -> Iterator[str]:
     else:
         yield "Or at once, with Synoptic:"
     more = "" if known or subject.merged else f" --base {base}"
-    yield f"```\nsynoptic predict {HERE} picture.png{more}\n```"
+    asked = f'ask {HERE} --image picture.png --question "..."' if subject.asks else f"predict {HERE} picture.png"
+    yield f"```\nsynoptic {asked}{more}\n```"
 
 
 def _code(*lines: str) -> str:

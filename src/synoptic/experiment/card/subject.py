@@ -31,6 +31,11 @@ class Subject:
     family: str | None
     merged: bool = False
 
+    @property
+    def asks(self) -> bool:
+        """Whether the adapter answers questions; else it tells classes apart."""
+        return self.about.words is None
+
 
 def bullets(*lines: str | None) -> str:
     """A list of what there is to say."""

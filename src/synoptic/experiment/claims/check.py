@@ -121,6 +121,8 @@ def _in_words(data: DataSpec) -> str:
         "column": f"one client a value of {partition.column}",
     }  # fmt: skip
     source = data.source if data.path is None else f"{data.source} {Path(data.path).name}"
+    if (asked := data.questions) is not None:
+        source += f" (input shift {asked.input_shift:g}, output shift {asked.output_shift:g}, common {asked.common:g})"
     counted = data.clients or (CLIENTS if partition.kind in ("iid", "classes", "dirichlet") else None)
     clients = "" if counted is None else f", {counted} client{'s' * (counted != 1)}"
     return f"{source}, {kinds.get(partition.kind, partition.kind)}{clients}"

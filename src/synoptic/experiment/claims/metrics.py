@@ -13,8 +13,8 @@ from synoptic.core.errors import SynopticError, nearest
 
 MODELS = ("shared", "personal")
 SPLITS = ("local", "base", "novel", "domain", "global", "hm")
-QUANTITIES = ("accuracy", "loss")
-AVERAGES = ("mean", "weighted", "worst")
+QUANTITIES = ("accuracy", "loss", "preference")
+AVERAGES = ("mean", "weighted", "worst", "p10")
 COUNTS: Mapping[str, Sequence[str]] = {
     "bytes": ("up", "down", "total"),
     "seconds": ("total", "train", "evaluate", "communicate"),

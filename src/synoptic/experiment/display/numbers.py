@@ -29,8 +29,9 @@ def seconds_text(seconds: float) -> str:
 
 
 def value_text(name: str, value: float) -> str:
-    """A metric's value: accuracies in percent, whatever else with four digits."""
-    return f"{100 * value:.1f} %" if "/accuracy" in name else f"{value:.4g}"
+    """A metric's value: accuracies and preferences in percent, whatever else with four digits."""
+    percent = "/accuracy" in name or "/preference" in name
+    return f"{100 * value:.1f} %" if percent else f"{value:.4g}"
 
 
 def headlines(metrics: Mapping[str, float]) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 WIDE = 72
 """Columns from which on the values before training stand beside those after it."""
 
+TALKING = 8
+"""Clients of whom questions are shown below the table."""
+
 SHOWN = 20
 """Clients in a table; of more, the middle is left out."""
 
@@ -35,7 +38,7 @@ def show_result(console: Console, folder: Path, summary: Mapping[str, Any]) -> N
         table.add_column("before", justify="right", no_wrap=True)
     metrics: Mapping[str, float] = summary["metrics"]
     for name, value in metrics.items():
-        if "/accuracy/" in name:
+        if "/accuracy/" in name or "/preference/" in name:
             start = [value_text(name, before[name])] if name in before else []
             table.add_row(name, value_text(name, value), *start)
     table.add_row("bytes up", bytes_text(summary["bytes"]["up"]))
@@ -51,7 +54,9 @@ def show_clients(console: Console, rows: Sequence[ClientRow], summary: Mapping[s
     """Who holds what."""
     classes = f"{summary['base_classes']} classes"
     novel = f" and {summary['novel_classes']} never trained" if summary["novel_classes"] else ""
-    console.print(Text(f"{summary['train']:,} training and {summary['test']:,} test examples, {classes}{novel}"))
+    questions = f" (questions about {summary['pictures']:,} training pictures)" if "pictures" in summary else ""
+    examples = f"{summary['train']:,} training and {summary['test']:,} test examples{questions}"
+    console.print(Text(f"{examples}, {classes}{novel}"))
     if summary["domains"]:
         console.print(Text(f"domains: {', '.join(summary['domains'])}"))
     if summary["duplicates_dropped"]:
@@ -60,6 +65,23 @@ def show_clients(console: Console, rows: Sequence[ClientRow], summary: Mapping[s
     console.print(Text(f"{len(rows):,} clients hold {min(held):,} to {max(held):,} training examples each "
                        f"(median {median(held):,.0f})"))  # fmt: skip
     console.print(_client_table(rows, any(row.val for row in rows), any(len(row.domains) for row in rows)))
+    for row in rows[:TALKING]:
+        _show_said(console, row)
+
+
+def _show_said(console: Console, row: ClientRow) -> None:
+    """A few questions of a client with their answers, a line each."""
+    if row.said:
+        console.print(Text(f"\n{row.client}", "bold"))
+    for said in row.said:
+        _one_line(console, f"  {said.question} -> {said.answer}")
+        if said.rejected is not None:
+            _one_line(console, f"    rejected: {said.rejected}")
+
+
+def _one_line(console: Console, text: str) -> None:
+    plain = text.replace("\n", " ")
+    console.print(Text(plain), no_wrap=True, overflow="ellipsis")
 
 
 def _client_table(rows: Sequence[ClientRow], val: bool, domains: bool) -> Table:

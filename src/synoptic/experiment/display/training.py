@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,15 +22,15 @@ def pretrain_embedded(name: str, folder: Path, seed: int, steps: int | None) -> 
     """
     from synoptic.experiment.display import output
     from synoptic.models.card import write_card
-    from synoptic.models.pretraining import TinyClip, pretrain
+    from synoptic.models.pretraining import SPECS, pretrain
 
-    if name != "tiny-clip":
-        raise SynopticError(f"there is no embedded model called '{name}'", nearest(name, ["tiny-clip"]))
+    if name not in SPECS:
+        raise SynopticError(f"there is no embedded model called '{name}'", nearest(name, SPECS))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SynopticError(f"{folder} exists already", "remove it or set --out to another folder")
     if steps is not None and steps < 1:
         raise SynopticError(f"--steps {steps} trains nothing", "use at least 1")
-    spec = TinyClip() if steps is None else replace(TinyClip(), steps=steps)
+    spec = SPECS[name]() if steps is None else SPECS[name](steps=steps)
     console = output()
     show = Progress(console, spec.steps)
     with show:

@@ -13,14 +13,14 @@ AGAIN = "install synoptic again"
 
 def base_models() -> Iterator[Check]:
     """Whether every embedded checkpoint loads and is the one that its card describes."""
-    from synoptic.models.load import embedded, load_dual_encoder
+    from synoptic.models.load import embedded, load_model
 
     known = embedded()
     if not known:
         yield Check("base models", "broken", "no embedded checkpoint is there", AGAIN)
     for name, folder in known.items():
         try:
-            model = load_dual_encoder(name)
+            model = load_model(name)
             card = re.search(r"Fingerprint `(\w+)`", (folder / "README.md").read_text(encoding="utf-8"))
         except (SynopticError, OSError) as error:
             yield Check(f"base {name}", "broken", str(error).rstrip("."), AGAIN)

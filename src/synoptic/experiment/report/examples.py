@@ -11,25 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tensordict import TensorDict
 
-from synoptic.adapters.peft_io import import_peft
 from synoptic.adapters.stack import expand, leaves
 from synoptic.core.errors import SynopticError
 from synoptic.core.seeds import numpy_generator
 from synoptic.data.federated import FederatedData
-from synoptic.experiment.delivered import folder_name, read_about
-from synoptic.experiment.records import RunRecord
-from synoptic.experiment.report.parts import Answer, Block, Example, and_list, placeless
+from synoptic.experiment.report.answered import about_answers, answered
+from synoptic.experiment.report.parts import Answer, Block, Example, and_list
 from synoptic.experiment.report.pictures import data_uri
-from synoptic.experiment.report.scene import Scene, Series, first_runs
+from synoptic.experiment.report.scene import Scene, first_runs
+from synoptic.experiment.report.wearers import Wearer, base_of, drawn_client, wearers_of
 from synoptic.learning.classifier import Classifier, ImageRows
+from synoptic.models.answerer import Answerer
 from synoptic.models.dual_encoder import DualEncoder
-from synoptic.models.load import shared_dual_encoder
+from synoptic.models.load import Base
 
 Ints = NDArray[np.int64]
 EACH = 5
 """Pictures of base classes, and as many of novel ones."""
+
+QUESTIONS = 8
 
 TITLE = "Examples"
 
@@ -43,14 +44,6 @@ class Question:
     classes: Ints
 
 
-@dataclass(frozen=True)
-class Wearer:
-    """A model to ask: its name and its adapter; None is the untouched base."""
-
-    name: str
-    adapter: TensorDict | None
-
-
 def examples(scene: Scene, data: FederatedData) -> Block | None:
     """A block of pictures; a base or adapter that is gone costs those answers and says so."""
     runs = first_runs(scene.finished)
@@ -58,72 +51,30 @@ def examples(scene: Scene, data: FederatedData) -> Block | None:
         return None
     first = next(iter(runs.values()))
     try:
-        base = _base(first)
+        base = base_of(first)
     except SynopticError as error:
         return Block(TITLE, notes=(f"No examples: {error}",))
-    client = _client(scene, data, first.seed)
-    wearers, notes = _wearers(scene, runs, base, data, client)
+    client = drawn_client(scene, data, first.seed)
+    wearers, notes = wearers_of(scene, runs, base, data, client)
     if not wearers:
         return Block(TITLE, notes=tuple(notes))
-    questions = _questions(data, first.seed, client)
     untouched = [wearer.name for wearer in wearers if wearer.adapter is None]
     asked = [Wearer(", ".join(["before", *untouched]), None), *(one for one in wearers if one.adapter is not None)]
-    shown = tuple(example for question in questions for example in _asked(base, data, question, asked))
-    return Block(TITLE, (_about(data, questions, first.seed, client),), examples=shown, notes=tuple(notes))
+    about, shown = _shown(base, data, first.seed, client, asked)
+    return Block(TITLE, (about,), examples=tuple(shown), notes=tuple(notes))
 
 
-def _base(run: RunRecord) -> DualEncoder:
-    base = shared_dual_encoder(run.recipe["model"], run.recipe.get("compute", {}).get("base_dtype", "float32"))
-    known = run.summary.get("model", {}).get("fingerprint")
-    if known is not None and known != base.fingerprint:
-        raise SynopticError(f"the base '{run.recipe['model']}' was {known} and is now {base.fingerprint}",
-                            "put the old weights back")  # fmt: skip
-    return base
-
-
-def _client(scene: Scene, data: FederatedData, seed: int) -> int | None:
-    """Whose personal models are asked, drawn by lot; None where all methods have shared ones."""
-    models = {group.label: {one.model for one in scene.of(group)} for group in scene.finished}
-    if not any(have == {"personal"} for have in models.values()):
-        return None
-    holders = np.flatnonzero(data.clients.test_rows.counts > 0)
-    return int(numpy_generator(seed, "report", "client").choice(holders)) if len(holders) else None
-
-
-def _wearers(
-    scene: Scene, runs: dict[str, RunRecord], base: DualEncoder, data: FederatedData, client: int | None
-) -> tuple[list[Wearer], list[str]]:
-    """The models that can be opened, and a sentence for each that cannot."""
-    found: list[Wearer] = []
-    notes: list[str] = []
-    for label, run in runs.items():
-        group = scene.done(label)
-        models = scene.of(group) if group is not None else []
-        for series in _asked_models(models):
-            try:
-                found.append(Wearer(series.name, _adapter(run, series, base, data, client)))
-            except SynopticError as error:
-                notes.append(f"{series.name} is not among the examples: {placeless(str(error), run.folder.path)}")
-    return found, notes
-
-
-def _asked_models(models: Sequence[Series]) -> list[Series]:
-    """The shared model, and the personal one where there is nothing else."""
-    shared = [one for one in models if one.model == "shared"]
-    return shared or list(models)
-
-
-def _adapter(
-    run: RunRecord, series: Series, base: DualEncoder, data: FederatedData, client: int | None
-) -> TensorDict | None:
-    folder = run.folder.adapters / "shared"
-    if series.model == "personal":
-        if client is None:
-            raise SynopticError("no client has test data of its own")
-        folder = run.folder.adapters / "personal" / folder_name(data.clients.name(client))
-    elif not folder.exists() and (run.recipe.get("rounds") == 0 or not read_about(run).shared):
-        return None
-    return import_peft(folder, base)
+def _shown(
+    base: Base, data: FederatedData, seed: int, client: int | None, asked: Sequence[Wearer]
+) -> tuple[str, list[Example]]:
+    if isinstance(base, Answerer):
+        pool = data.tests["global"] if client is None else data.clients.test(client)
+        positions = _drawn(pool, seed, "questions", QUESTIONS)
+        name = "" if client is None else data.clients.name(client)
+        return about_answers(len(positions), seed, name), answered(base, data, positions, asked)
+    questions = _questions(data, seed, client)
+    shown = [example for question in questions for example in _asked(base, data, question, asked)]
+    return _about(data, questions, seed, client), shown
 
 
 def _questions(data: FederatedData, seed: int, client: int | None) -> list[Question]:
@@ -134,9 +85,9 @@ def _questions(data: FederatedData, seed: int, client: int | None) -> list[Quest
     return questions
 
 
-def _drawn(pool: Ints, seed: int, part: str) -> Ints:
+def _drawn(pool: Ints, seed: int, part: str, most: int = EACH) -> Ints:
     rng = numpy_generator(seed, "report", "examples", part)
-    return np.sort(rng.choice(pool, min(EACH, len(pool)), replace=False))
+    return np.sort(rng.choice(pool, min(most, len(pool)), replace=False))
 
 
 def _asked(base: DualEncoder, data: FederatedData, question: Question, wearers: Sequence[Wearer]) -> list[Example]:

@@ -9,7 +9,8 @@ from typing import Final
 from synoptic.experiment.comparison.table import COLUMNS, Column
 from synoptic.experiment.report.parts import FIXED, sentence
 
-SPLITS: Final = "Images are classified among the names of the split's own classes."
+SPLITS: Final = ("Images are classified among the names of the split's own classes; of questions, answers count that "
+                 "are exactly the reference.")  # fmt: skip
 
 WORDS: Final[dict[str, str]] = {
     "± and intervals": "Half of a 95 % interval (Student's t) of the mean over seeds; with one seed there is none.",
