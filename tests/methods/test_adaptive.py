@@ -12,6 +12,7 @@ from synoptic.adapters.stack import expand, names, size_bytes, stack_of
 from synoptic.core import SynopticError
 from synoptic.data.federated import FederatedData, build
 from synoptic.data.spec import DataSpec
+from synoptic.experiment.recipe import load_recipe
 from synoptic.federation.bench import Bench
 from synoptic.federation.cohort import Cohort
 from synoptic.federation.personal import Personal, PersonalStore
@@ -153,6 +154,34 @@ def test_looking_again_decides_again_and_keeps_the_models() -> None:
     assert all(same(before[k], own(store, k)) for k in range(CLIENTS))
     assert same(server.state.shared, shared), "the group inherits what its members shared"
     assert server.state.held.all()
+
+
+@pytest.mark.parametrize(("again", "participation"), [(2, 1.0), (0, 2)])
+def test_after_a_decision_to_share_nothing_one_may_decide_again(again: int, participation: float) -> None:
+    method = adaptive(again=again, **NOTHING)
+    server, store = played(method, bench(digits(), lr=0.01), 5, participation=participation)
+    assert server.state.group.tolist() == [-1] * CLIENTS
+    assert len(server.state.share) == 0
+    assert store.clients() == (server.state.probes > 0).nonzero()[:, 0].tolist()
+    method.settings = adaptive(**EVERYTHING).settings
+    method._decide(server)
+    assert len(server.state.share) == 1
+    assert not server.state.held.any(), "what nobody has sent yet cannot be handed out"
+
+
+def test_a_client_counts_with_its_old_summary_until_it_has_been_looked_at_long_enough() -> None:
+    method = adaptive(probe=2, again=3, **NOTHING)
+    server, _ = played(method, bench(digits(), lr=0.01), 3)
+    old = server.state.summary
+    for t, same_as_before in ((3, True), (4, False)):
+        server.round = t
+        method.round(server, t)
+        assert torch.equal(server.state.summary, old) == same_as_before
+
+
+def test_to_look_all_the_time_is_refused() -> None:
+    with pytest.raises(SynopticError, match="so nothing is ever shared; raise it"):
+        load_recipe("adaptive", ["method.again=2"])
 
 
 def test_stacked_is_one_by_one() -> None:

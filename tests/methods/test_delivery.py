@@ -13,6 +13,7 @@ from synoptic.data.spec import DataSpec
 from synoptic.federation.cohort import Cohort
 from synoptic.federation.personal import Personal, PersonalStore
 from synoptic.methods.delivery import candidates, choose, picked, shares_of, validation_losses
+from synoptic.methods.probing import Half
 
 
 def with_validation(share: float = 0.3) -> FederatedData:
@@ -45,6 +46,18 @@ def test_losses_are_those_of_each_clients_own_validation_examples() -> None:
             targets = torch.tensor([place_of[int(label)] for label in on.data.train.labels[rows]])
             plain = torch.nn.functional.cross_entropy(logits, targets)
             assert abs(float(losses[number, place]) - float(plain)) < 1e-5
+
+
+def test_validation_examples_are_no_training_examples() -> None:
+    on = bench(with_validation())
+    cohort = Cohort([0, 1, 2], on, Personal(PersonalStore(), [0, 1, 2]), 0)
+    for trained in (cohort, Half(cohort, 0, [0] * 3), Half(cohort, 1, [0] * 3)):
+        for client, rows in zip(trained.clients, trained.positions, strict=True):
+            aside = set(on.data.clients.val(client))
+            assert aside
+            assert not aside & set(rows)
+    everything = on.data.clients.pooled()
+    assert not set(everything.train(0)) & set(everything.val(0))
 
 
 def test_without_validation_examples_nothing_is_known() -> None:

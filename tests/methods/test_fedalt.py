@@ -144,5 +144,6 @@ def test_a_personal_model_comes_back_from_its_folder(tmp_path: Any) -> None:
 def test_bad_input_is_one_sentence() -> None:
     with pytest.raises(SynopticError, match="has none"):
         play(fedalt(), serve(fedalt(), bench(digits(), HEAD)), 1)
-    with pytest.raises(SynopticError, match="0 to 1, or token"):
-        load_recipe("fedalt", ["method.mixer=-1"])
+    for share in ("-1", "0", "1.5"):
+        with pytest.raises(SynopticError, match="above 0 and at most 1, or token"):
+            load_recipe("fedalt", [f"method.mixer={share}"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import click
@@ -39,6 +39,17 @@ class RecipeCommand(TyperCommand):
 
         write_examples(formatter, str(ctx.command.name))
         write_keys(formatter)
+
+
+def at_least(lowest: int) -> Callable[[int | None], int | None]:
+    """Callback of a number that may not be smaller; the type's own bound would stand garbled in the help."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value < lowest:
+            raise typer.BadParameter(f"{value} is less than {lowest}")
+        return value
+
+    return check
 
 
 def _set_debug(value: bool) -> bool:

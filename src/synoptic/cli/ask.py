@@ -8,7 +8,7 @@ from typing import Annotated
 import click
 import typer
 
-from synoptic.cli.app import Debug, app
+from synoptic.cli.app import Debug, app, at_least
 
 
 @app.command("ask")
@@ -17,7 +17,8 @@ def ask_command(
     image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A picture; may be repeated.")] = None,
     question: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A question; may be repeated.")] = None,
     test: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Instead: N of the run's own test questions; 0 is all.")
+        int | None, typer.Option(metavar="N", callback=at_least(0),
+                                 help="Instead: N of the run's own test questions; 0 is all."),
     ] = None,
     client: Annotated[
         str | None, typer.Option(metavar="CLIENT", help="In a run or an export: this client's adapter.")
@@ -27,11 +28,12 @@ def ask_command(
         str | None, typer.Option(metavar="MODEL", help="Where the base is, if not where the adapter says.")
     ] = None,
     tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, show_default=False, help="Longest answer, in tokens; default 32.")
+        int, typer.Option(metavar="N", callback=at_least(1), show_default=False,
+                          help="Longest answer, in tokens; default 32."),
     ] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     debug: Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Ask a generative model about pictures.
 
     ADAPTER is the folder of a run, an exported folder, any LoRA folder in PEFT's

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synoptic.cli.app import Debug, app
+from synoptic.cli.app import Debug, app, at_least
 from synoptic.cli.serve import require_flower
 
 
@@ -20,9 +20,13 @@ def keys_command(
     host: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="A name or address of the server; default this machine.")
     ] = None,
-    days: Annotated[int, typer.Option(show_default=False, help="Days that certificates last; default 365.")] = 365,
+    days: Annotated[
+        int,
+        typer.Option(metavar="N", show_default=False, callback=at_least(1),
+                     help="Days that certificates last; default 365."),
+    ] = 365,
     debug: Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Make a certificate authority, a server certificate and keys of sites in FOLDER.
 
     What is there already is left as it is, so sites can be added later. Give FOLDER/sites/NAME.key and FOLDER/ca.crt to
@@ -31,5 +35,8 @@ def keys_command(
     require_flower()
     from synoptic.deploy.keys import make_keys
 
-    for path in make_keys(folder, host or ["localhost", "127.0.0.1"], site or [], days):
+    written = make_keys(folder, host or [], site or [], days)
+    for path in written:
         typer.echo(f"written: {path}")
+    if not written:
+        typer.echo(f"nothing to write: {folder} has all of it already")

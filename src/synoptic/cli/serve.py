@@ -75,7 +75,8 @@ def serve_command(
                 result = session.resume(resume, hall, [watcher])
     except KeyboardInterrupt:
         where = watcher.folder or resume
-        typer.echo(f"stopped; go on: synoptic serve --resume {where}, with the same options", err=True)
+        again = f"go on: synoptic serve --resume {where}, with the same options" if where else "the run had not begun"
+        typer.echo(f"stopped; {again}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if quiet:
         typer.echo(result.folder)
@@ -107,20 +108,18 @@ def _link(
     listen: str, tls: tuple[Path, Path] | None, clients: Path | None, insecure: bool
 ) -> tuple[SuperLink, tuple[str, ...]]:
     from synoptic.core import SynopticError
+    from synoptic.deploy.address import parse_address
     from synoptic.deploy.keys import check_certificate, read_clients
     from synoptic.deploy.superlink import SuperLink, Tls
 
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdigit():
-        raise SynopticError(f"--listen {listen} is no place to listen", "write it like 0.0.0.0:8000")
+    host, port = parse_address(listen, "--listen")
     if insecure:
         if host not in ("127.0.0.1", "localhost", "::1"):
             raise SynopticError(f"--insecure listens on this machine only, and {host} is open to others",
                                 "use --tls and --clients; `synoptic keys` makes what they need")  # fmt: skip
-        return SuperLink(host, int(port)), ()
+        return SuperLink(host, port), ()
     if tls is None or clients is None:
         raise SynopticError("a server needs both --tls CERT KEY and --clients FOLDER", "`synoptic keys` makes them")
     check_certificate(*tls)
     keys = read_clients(clients)
-    return SuperLink(host, int(port), Tls(*tls), keys), tuple(keys)
+    return SuperLink(host, port, Tls(*tls), keys), tuple(keys)

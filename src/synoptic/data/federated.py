@@ -211,9 +211,14 @@ def _aside(
     """Which training rows are for validation, bool [n]; of questions about one picture all or none."""
     if not train.asks:
         return validation(shared.owner, shared.clients, share, rng)
-    everything = np.arange(len(train))
-    units = train.distinct(everything)[1] if source.together is None else source.together[selection.train_rows]
+    units = _pictures(train) if source.together is None else source.together[selection.train_rows]
     return validation_together(shared.owner, shared.clients, share, rng, units)
+
+
+def _pictures(table: ExampleTable) -> Ints:
+    """The first row that shows the same picture, int64 [n]: many files hold a copy for every question."""
+    _, first, place = np.unique(table.signatures(np.arange(len(table))), return_index=True, return_inverse=True)
+    return np.asarray(first[place], dtype=np.int64)
 
 
 def _cells(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -28,19 +29,35 @@ PUBLIC = ".pub"
 CURVE = ec.SECP384R1
 """What Flower signs requests with."""
 
+LONGEST = 36500
+"""Days that a certificate may last."""
+
+HERE = ("localhost", "127.0.0.1")
+
 
 def make_keys(folder: Path, hosts: Sequence[str], sites: Sequence[str], days: int = 365) -> list[Path]:
     """Write what is not there yet: a CA, a server certificate for ``hosts``, and a pair of keys for each site.
+
+    Args:
+        folder: where.
+        hosts: names and addresses of the server; none is this machine.
+        sites: names of the sites.
+        days: how long certificates last.
 
     Returns:
         The files written.
 
     Raises:
-        SynopticError: a site's name that is no file name, or a folder that cannot be written.
+        SynopticError: a site's name that is no file name, a host that is none or that the server certificate there
+            does not have, days that no calendar has, or a folder that cannot be written.
     """
+    if days > LONGEST:
+        raise SynopticError(f"a certificate cannot last {days} days", f"give at most {LONGEST}")
     odd = [site for site in sites if not site or not site.replace("-", "").replace("_", "").isalnum()]
     if odd:
         raise SynopticError(f"'{odd[0]}' cannot be a site's name", "use letters, digits, - and _")
+    if strange := [host for host in hosts if not re.fullmatch(r"[\w.*-]+", host) and not _is_address(host)]:
+        raise SynopticError(f"--host {strange[0]} is no name or address", "give it alone, without port or https://")
     try:
         return [
             *_authority(folder, days),
@@ -57,6 +74,8 @@ def read_clients(folder: Path) -> dict[str, bytes]:
     Raises:
         SynopticError: no folder, no key in it, or a file that is no public key.
     """
+    if not folder.is_dir():
+        raise SynopticError(f"there is no folder {folder}", "make it with: synoptic keys")
     files = sorted(folder.glob(f"*{PUBLIC}"))
     if not files:
         raise SynopticError(f"{folder} holds no public key (*{PUBLIC})", "make some with: synoptic keys")
@@ -78,6 +97,7 @@ def read_key(path: Path) -> bytes:
     Raises:
         SynopticError: no such file, or not one.
     """
+    _check_file(path, "give the .key file that `synoptic keys` made")
     try:
         content = path.read_bytes()
         key = serialization.load_pem_private_key(content, None)
@@ -96,6 +116,8 @@ def check_certificate(certificate: Path, key: Path) -> None:
     Raises:
         SynopticError: it cannot.
     """
+    for path in (certificate, key):
+        _check_file(path, "make both with: synoptic keys")
     try:
         shown = x509.load_pem_x509_certificate(certificate.read_bytes())
     except (OSError, ValueError) as error:
@@ -112,6 +134,11 @@ def check_certificate(certificate: Path, key: Path) -> None:
         raise SynopticError(f"{key} is not the key of {certificate}", "give both files of one pair") from error
 
 
+def _check_file(path: Path, what_to_do: str) -> None:
+    if not path.is_file():
+        raise SynopticError(f"there is no file {path}", what_to_do)
+
+
 def _authority(folder: Path, days: int) -> list[Path]:
     if (folder / f"{CA}.key").exists():
         return []
@@ -125,7 +152,9 @@ def _authority(folder: Path, days: int) -> list[Path]:
 
 def _server(folder: Path, hosts: Sequence[str], days: int) -> list[Path]:
     if (folder / f"{SERVER}.key").exists():
+        _check_hosts(folder / f"{SERVER}.crt", hosts)
         return []
+    hosts = hosts or HERE
     authority = x509.load_pem_x509_certificate((folder / f"{CA}.crt").read_bytes())
     signer = serialization.load_pem_private_key((folder / f"{CA}.key").read_bytes(), None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
@@ -137,6 +166,19 @@ def _server(folder: Path, hosts: Sequence[str], days: int) -> list[Path]:
         x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False
     ).add_extension(x509.BasicConstraints(False, None), True)
     return _pair(folder / SERVER, key, builder.sign(signer, hashes.SHA384()))
+
+
+def _check_hosts(certificate: Path, hosts: Sequence[str]) -> None:
+    shown = x509.load_pem_x509_certificate(certificate.read_bytes())
+    names = list(shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    if missing := [host for host in hosts if _alternative(host) not in names]:
+        has = ", ".join(str(name.value) for name in names)
+        raise SynopticError(f"{certificate} is there already, for {has} and not for {missing[0]}",
+                            f"remove it and {SERVER}.key to make both anew")  # fmt: skip
+
+
+def _is_address(host: str) -> bool:
+    return isinstance(_alternative(host), x509.IPAddress)
 
 
 def _site(folder: Path, site: str) -> list[Path]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synoptic.core import SynopticError
+from synoptic.deploy.address import parse_address
 from synoptic.deploy.connection import Connection, Disconnected
 from synoptic.deploy.node import Node
 
@@ -39,9 +40,9 @@ class Door:
     insecure: bool = False
 
     def __post_init__(self) -> None:
-        host = self.address.rpartition(":")[0].strip("[]")
+        host, _ = parse_address(self.address, "the server's address")
         if self.insecure and host not in ("127.0.0.1", "localhost", "::1"):
-            raise SynopticError(f"--insecure is for this machine only, and {host or 'no host'} is another",
+            raise SynopticError(f"--insecure is for this machine only, and {host} is another",
                                 "give --ca and --key; `synoptic keys` makes some")  # fmt: skip
         if self.insecure and self.ca is not None:
             raise SynopticError("--insecure and --ca exclude each other", "leave --insecure out")

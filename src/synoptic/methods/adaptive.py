@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -44,6 +44,13 @@ class Adaptive(Method):
         deliver: Literal["global", "validate"] = Field(
             "validate", description="newest shared parts, or whatever suits a client's validation examples best"
         )
+
+        @model_validator(mode="after")
+        def _time_to_share(self) -> Adaptive.Settings:
+            if 0 < self.again <= self.probe:
+                raise ValueError(f"method.again={self.again} looks again before {self.probe} rounds of looking are "
+                                 "over, so nothing is ever shared; raise it, or lower method.probe")  # fmt: skip
+            return self
 
     summary = "decides for every layer which LoRA factor is shared, and with whom"
     has_shared = False
@@ -87,9 +94,12 @@ class Adaptive(Method):
             s.summary = torch.zeros(server.clients, *replies.summary.shape[1:])
         probes, kept = s.probes.clone(), s.summary.clone()
         probes[replies.clients] += 1
-        kept[replies.clients] = replies.summary
+        asked = torch.tensor(replies.clients)
+        finished = probes[asked] % length == 0
+        # Whoever is looked at again counts with its old summary until the new one is as good.
+        kept[asked[finished]] = replies.summary[finished]
         s.probes, s.summary = probes, kept
-        if bool((probes[replies.clients] % length == 0).any()):
+        if bool(finished.any()):
             self._decide(server)
         return replies
 
@@ -99,7 +109,7 @@ class Adaptive(Method):
         ready = torch.nonzero(s.probes >= self.settings.probe)[:, 0]
         found = evidence(s.summary[ready], spaces(server.new_adapter(), self.settings.directions))
         before, shared = s.group[ready], None
-        if "share" in s:
+        if bool((before >= 0).any()):
             shared = torch.where((before >= 0)[:, None, None], s.share[before.clamp(min=0)], False)
         together = (before[:, None] == before) & (before >= 0)[:, None]
         bounds = Bounds(self.settings.both, self.settings.side, self.settings.slack)

@@ -38,8 +38,9 @@ class FedALT(Method):
         @field_validator("mixer")
         @classmethod
         def _share(cls, mixer: float | str) -> float | str:
-            if not isinstance(mixer, str) and not 0 <= mixer <= 1:
-                raise ValueError("the own pair's share is 0 to 1, or token")
+            # At 0 no own pair would ever move, and what a client sends would be what it keeps.
+            if not isinstance(mixer, str) and not 0 < mixer <= 1:
+                raise ValueError("the own pair's share is above 0 and at most 1, or token")
             return mixer
 
     summary = "an own LoRA pair beside the frozen mean of all others', mixed by token (Bian et al. 2026)"

@@ -176,6 +176,16 @@ def test_questions_of_one_list_are_for_training_or_for_validation(tmp_path: Path
         assert not own & aside
 
 
+def test_rows_with_copies_of_one_picture_are_for_training_or_for_validation(tmp_path: Path) -> None:
+    same = [picture for picture in pictures(20, 0) for _ in range(3)]
+    data = made(asked(tmp_path / "train.parquet", n=60, image=same), partition="iid", validation=0.4)
+    stored = np.array(data.train.signatures(np.arange(len(data.train))))
+    for k in range(3):
+        own, aside = (set(stored[rows]) for rows in (data.clients.train(k), data.clients.val(k)))
+        assert aside
+        assert not own & aside
+
+
 @pytest.mark.parametrize("share", ["iid", {"kind": "dirichlet", "alpha": 0.3}])
 def test_groups_stay_with_one_client_and_on_one_side(tmp_path: Path, share: Any) -> None:
     names = [f"group {i // 6}" for i in range(120)]
