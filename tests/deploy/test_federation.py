@@ -38,7 +38,9 @@ CLIENTS = 4
 class World:
     """Four nodes of a small run behind the byte layer, and the same in process to compare with."""
 
-    def __init__(self, folder: Path, policy: Policy | None = None, deadline: float = 20.0, **spec: Any) -> None:
+    def __init__(
+        self, folder: Path, policy: Policy | None = None, deadline: float = 20.0, grace: float = 0.3, **spec: Any
+    ) -> None:
         settings = [f"data.clients={CLIENTS}", "data.train_limit=72", "federation.stack=1",
                     "adapter.vision.lora.rank=2", "adapter.vision.lora.layers=1"]  # fmt: skip
         self.recipe = small(folder, "fedavg", *settings)
@@ -53,7 +55,7 @@ class World:
         self.roster = Roster(
             self.post, offered, tuple(f"client-{k}" for k in range(CLIENTS)), "s", 5.0, self.said.append
         )
-        self.federation = FlowerFederation(self.roster, deadline, grace=0.3, patience=5.0)
+        self.federation = FlowerFederation(self.roster, deadline, grace=grace, patience=5.0)
         self.federation.gather(range(CLIENTS), 0)
         self.server = Server(self.bench, self.federation, FederationSpec(min_replies=1, **spec))
         self.start = self.server.new_adapter()
@@ -238,7 +240,8 @@ def test_a_node_that_goes_for_good_is_left_out_after_a_moment(tmp_path: Path) ->
 
 
 def test_a_node_killed_in_the_middle_of_a_round_and_started_again_is_asked_again(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    # Longer than a busy machine needs to begin a node anew.
+    world = World(tmp_path, grace=20.0)
     killed: list[int] = []
 
     def kill(node: int, letter: bytes, at: Node) -> bytes | None:
@@ -305,7 +308,8 @@ def test_an_exception_in_a_task_is_that_node_s_failure(tmp_path: Path, monkeypat
     assert world.reasons() == {2: "ValueError: the disk is on fire"}
 
 
-def test_a_thousand_faults_lose_no_round_and_change_no_other_reply(tmp_path: Path) -> None:
+@pytest.mark.parametrize("faults", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_faults_lose_no_round_and_change_no_other_reply(tmp_path: Path, faults: int) -> None:
     """Chaos: most replies of three of four nodes are hit; what arrives is what an honest node sent, bit for bit."""
     world = World(tmp_path)
     truth = world.here().adapter
@@ -332,7 +336,7 @@ def test_a_thousand_faults_lose_no_round_and_change_no_other_reply(tmp_path: Pat
 
     world.post.fate = chaos
     rounds = 0
-    while sum(tally.values()) < 1000:
+    while sum(tally.values()) < faults:
         rounds += 1
         honest = dict.fromkeys(range(CLIENTS))
         replies = world.ask()

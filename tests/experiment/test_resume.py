@@ -16,7 +16,7 @@ import pytest
 from runs import small, stop_at, timeless
 from synoptic.core import SynopticError
 from synoptic.core.files import read_json, write_json
-from synoptic.experiment.runner import RunResult, resume, run
+from synoptic.experiment.runner import RunResult, Session, resume, run
 from synoptic.methods.base import registry
 
 EXTRA = {"fedavg": ["federation.participation=0.7", "method.mean=product"]}
@@ -172,3 +172,17 @@ def test_an_adapter_that_does_not_fit_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(SynopticError, match="rank 4000 exceeds"):
         run(small(tmp_path, "fedavg", "adapter.vision.lora.rank=4000"))
     assert not any(tmp_path.iterdir())
+
+
+def test_a_stop_before_the_first_event_is_passed_on_and_the_run_can_go_on(
+    tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as early:
+        early.setattr(Session, "_start", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(small(tmp_path))
+    (path,) = tmp_path.iterdir()
+    assert_same(resume(path), whole("fedavg"))

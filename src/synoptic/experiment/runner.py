@@ -105,6 +105,7 @@ class Session:
         self.method = load_method(recipe.method.name)(recipe.method.settings)
         self.store = PersonalStore(folder.personal)
         self.progress = Progress()
+        self.started = False
         memory = parse_bytes(recipe.compute.cache_memory)
         spill = Path(recipe.compute.cache_dir) if recipe.compute.cache_dir else None
         model = shared_model(recipe.model, recipe.compute.base_dtype)
@@ -128,7 +129,8 @@ class Session:
                 self._round(t)
             return self._finish()
         except KeyboardInterrupt:
-            self._tell({"type": "interrupted", "round": self.progress.round, "folder": str(self.folder.path)})
+            if self.started:
+                self._tell({"type": "interrupted", "round": self.progress.round, "folder": str(self.folder.path)})
             raise
         finally:
             torch.set_num_threads(before)
@@ -165,6 +167,7 @@ class Session:
             self.server.work.update(self.progress.work)
             self.store.versions = dict(self.progress.personal)
         self.log = EventLog(self.folder.events, self.progress.events_size)
+        self.started = True
         data = self.measured.data
         self._tell({
             "type": "run_started", "schema": SCHEMA, "run": self.folder.path.name, "folder": str(self.folder.path),
