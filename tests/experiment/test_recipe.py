@@ -109,7 +109,14 @@ def test_a_resolved_recipe_leaves_nothing_to_defaults(tmp_path: Path) -> None:
     content = yaml.safe_load(load_recipe("promptfl").to_yaml())
     named = {key.name for key in keys(Recipe)} - {"method.name", "method.settings"}
     # What only questions have is not said of classes, so their recipes read and hash as they always did.
-    of_questions = ("data.question", "data.answer", "data.rejected", "data.group", "adapter.connector")
+    of_questions = (
+        "data.question",
+        "data.instruction",
+        "data.answer",
+        "data.rejected",
+        "data.group",
+        "adapter.connector",
+    )
     for name in named:
         if name.startswith(of_questions):
             assert name.split(".")[1] not in content[name.split(".")[0]]

@@ -210,7 +210,7 @@ def test_with_one_image_in_a_class_prototypes_are_the_embeddings() -> None:
 
     data = shared_out(digits(), [1, 1, 1])
     on = bench(data, BOTH, **SGD)
-    assert furthest(shared(on, uplink="prototypes"), shared(on)) < 1e-6
+    assert furthest(shared(on, uplink="prototypes"), shared(on)) < 1e-5
 
 
 # -- variants do what they say ---------------------------------------------------------------------
