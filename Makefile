@@ -23,8 +23,8 @@ demo: $(READY)  ## tune a shared adapter over five clients on real handwriting, 
 	$(BIN)/synoptic compare zeroshot local fedavg promptfl --seeds 3 --report demo-report.html
 	@echo "open demo-report.html in a browser"
 
-test: $(READY) lint  ## what CI runs
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q
+test: $(READY) lint  ## what CI runs, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses 2 --dist worksteal
 
 test-slow: $(READY)  ## minutes each
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow --timeout 1800

@@ -14,6 +14,12 @@ SMALL = [
     "federation.stack=2", "rounds=4",
 ]  # fmt: skip
 
+LISTENING = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from synoptic.cli import main; sys.exit(main())"
+)
+"""The command line for ``python -c``, which Ctrl-C reaches even where a shell started the tests in the background."""
+
 
 def small(output: Path, method: str = "fedavg", *changes: str) -> Recipe:
     """A run of about half a second."""

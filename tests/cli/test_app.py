@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from runs import LISTENING
 from synoptic import cli
 from synoptic.core import SynopticError
 from synoptic.experiment import runner
@@ -262,7 +263,7 @@ def test_python_runs_what_the_command_line_runs(fake: Fake) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT as sent by a POSIX terminal")
 def test_ctrl_c_in_a_real_run_leaves_something_to_resume(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "import sys; from synoptic.cli import main; sys.exit(main())", "run"]
+    command = [sys.executable, "-c", LISTENING, "run"]
     settings = ["fedavg", "rounds=500", "train.steps=1", "compute.threads=1", "federation.stack=5", "evaluate.every=0",
                 "data.train_limit=200", "data.test_limit=100"]  # fmt: skip
     started = subprocess.Popen(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from claimed import SMALL, write
+from runs import LISTENING
 from synoptic import cli
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +137,7 @@ def test_the_foundation_can_be_evaluated(place: Path, capsys: Captured) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT as sent by a POSIX terminal")
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(place: Path) -> None:
     write(place, SMALL.replace("seeds: 4", "seeds: 40"))
-    command = [sys.executable, "-c", "import sys; from synoptic.cli import main; sys.exit(main())", "claims", "small"]
+    command = [sys.executable, "-c", LISTENING, "claims", "small"]
     started = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"})  # fmt: skip
     assert started.stdout is not None
