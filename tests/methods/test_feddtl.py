@@ -300,9 +300,9 @@ def test_whoever_takes_part_for_the_first_time_in_the_second_stage_has_what_it_n
 def test_what_a_round_logs() -> None:
     on = bench(digits(), BOTH, **SGD)
     first, second = played(on, 1, warm_up=1), played(on, 2, warm_up=1)
-    assert set(first.log) == {"loss", "server_loss", "agreement"}
+    assert set(first.log) == {"loss", "server_loss", "agreement", "cka"}
     assert set(second.log) == {
-        "loss", "server_loss", "agreement", "reward", "kl", "entropy", "zero_variance", "clip_fraction",
+        "loss", "server_loss", "agreement", "cka", "reward", "kl", "entropy", "zero_variance", "clip_fraction",
     }  # fmt: skip
     assert 0 <= second.log["reward"] <= 1
     assert second.log["clip_fraction"] == 0.0

@@ -21,12 +21,17 @@ from synoptic.adapters.stack import adapter, expand, leaves, select
 from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
 from synoptic.learning.alignment import AlignmentLoss
+from synoptic.learning.classifier import image_embeddings
+from synoptic.learning.likeness import mean_cka
 from synoptic.learning.policy import MEASURES, PolicyLoss, hybrid_reference
 from synoptic.learning.uplink import oddity, pack_all, unpack_all, uplink
 from synoptic.methods.base import Cohort, Method, Replies, Server, task
 from synoptic.methods.fedavg import MEANS
 from synoptic.methods.feddtl_settings import FedDTLSettings
 from synoptic.models.vocabulary import generic_words, nameless
+
+WITNESSES = 64
+"""Test images of the server on which clients' encoders are compared; nothing is learned from them."""
 
 BOTH: dict[str, Any] = {"vision": "lora", "text": "lora"}
 
@@ -142,6 +147,7 @@ class FedDTL(Method):
         server.log["loss"] = float(replies.loss @ share)
         if len(replies) > 1:
             server.log["agreement"] = agreement(difference(replies.adapter, server.state.adapter))
+            server.log |= alike(server, replies.adapter)
         if "measures" in replies.fields:
             server.log |= dict(zip(MEASURES, (share @ replies.measures).tolist(), strict=True))
 
@@ -156,3 +162,15 @@ def names(server: Server) -> Tensor:
     bench, worn = server.bench, leaves(expand(server.state.text, 1))
     with bench.model.wearing(worn):
         return bench.classifier.texts(worn, bench.data.base_classes, 1)[0]
+
+
+@torch.no_grad()
+def alike(server: Server, stack: TensorDict) -> dict[str, float]:
+    """How alike clients' encoders see the server's test images (mean CKA of pairs), as ``cka``; nothing without any."""
+    bench = server.bench
+    count = len(bench.data.test)
+    if count < 2:
+        return {}
+    some = np.unique(np.linspace(0, count - 1, WITNESSES).astype(np.int64))
+    seen = image_embeddings(bench.classifier, bench.test_rows, leaves(stack), [some] * len(stack))
+    return {"cka": mean_cka(torch.stack(seen))}
