@@ -90,11 +90,13 @@ def serve(
 
 
 def play(method: Any, server: Server, rounds: int) -> Server:
-    """Begin, then so many rounds."""
+    """Begin, then so many rounds, and the end if these were all."""
     method.begin(server)
     for t in range(rounds):
         server.round = t
         method.round(server, t)
+        if t + 1 == server.bench.rounds:
+            method.end(server)
     return server
 
 

@@ -78,6 +78,15 @@ def test_a_server_interrupted_before_its_run_began_names_no_folder(
     assert "stopped; the run had not begun" in told and "None" not in told
 
 
+def test_a_run_that_cannot_go_on_is_refused_before_anybody_is_let_in(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", "--resume", "nope", "--insecure", "--listen", "127.0.0.1:0"]) == ERROR
+    told = capsys.readouterr().err
+    assert "there is no run folder nope" in told and "listening" not in told
+
+
 def test_without_flower_it_says_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,71 +10,28 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarks.deploy.damage import BAD, edited
+from benchmarks.deploy.faults import CLIENTS as HIT
+from benchmarks.deploy.faults import LEFT_OUT, MENDED, Chaos, thousand
+from benchmarks.deploy.loopback import Fate, Loopback, plain
+from benchmarks.deploy.world import World
 from tensordict import TensorDict
 
-from loopback import Fate, Loopback, plain
-from rooms import VISION, bench, digits, same
-from runs import small
-from synoptic.adapters.stack import names
+from rooms import same
 from synoptic.core import SynopticError
-from synoptic.deploy.envelope import HEAD, pack_told, read_ask
-from synoptic.deploy.federation import FlowerFederation
+from synoptic.deploy.envelope import HEAD, read_ask
 from synoptic.deploy.node import Node
 from synoptic.deploy.policy import Policy
 from synoptic.deploy.post import Presence
-from synoptic.deploy.roster import Roster
 from synoptic.deploy.site import Site, settle
-from synoptic.deploy.terms import terms_of
 from synoptic.federation.local import LocalFederation
-from synoptic.federation.message import Each, Field, decode, encode
+from synoptic.federation.message import Each, decode, encode
 from synoptic.federation.personal import PersonalStore
 from synoptic.federation.server import RoundFailed, Server
 from synoptic.federation.spec import FederationSpec
 from synoptic.methods.fedavg import FedAvg
 
 CLIENTS = 4
-
-
-class World:
-    """Four nodes of a small run behind the byte layer, and the same in process to compare with."""
-
-    def __init__(
-        self, folder: Path, policy: Policy | None = None, deadline: float = 20.0, grace: float = 0.3, **spec: Any
-    ) -> None:
-        settings = [f"data.clients={CLIENTS}", "data.train_limit=72", "federation.stack=1",
-                    "adapter.vision.lora.rank=2", "adapter.vision.lora.layers=1"]  # fmt: skip
-        self.recipe = small(folder, "fedavg", *settings)
-        self.bench = bench(digits(CLIENTS), VISION, rounds=4)
-        self.nodes = {
-            seat: Node(Site(seats=(seat,), of=CLIENTS), policy or Policy(), folder / str(seat))
-            for seat in range(CLIENTS)
-        }
-        self.post = Loopback(dict(self.nodes))
-        offered = terms_of(self.recipe, self.bench.data, self.bench.model.fingerprint, "run", 0, 2**24)
-        self.said: list[str] = []
-        self.roster = Roster(
-            self.post, offered, tuple(f"client-{k}" for k in range(CLIENTS)), "s", 5.0, self.said.append
-        )
-        self.federation = FlowerFederation(self.roster, deadline, grace=grace, patience=5.0)
-        self.federation.gather(range(CLIENTS), 0)
-        self.server = Server(self.bench, self.federation, FederationSpec(min_replies=1, **spec))
-        self.start = self.server.new_adapter()
-
-    def ask(self, **payload: Any) -> Any:
-        """One round's training."""
-        self.server.failures.clear()
-        return self.server.ask("train", adapter=self.start, **payload)
-
-    def here(self) -> Any:
-        """The same in process."""
-        local = LocalFederation(FedAvg(), self.bench, PersonalStore(), 1)
-        server = Server(self.bench, local, FederationSpec())
-        server.round = self.server.round
-        return server.ask("train", adapter=self.start)
-
-    def reasons(self) -> dict[int, str]:
-        """Of the failures of the last ask."""
-        return {failure.client: failure.reason for failure in self.server.failures}
 
 
 @pytest.fixture(scope="module")
@@ -107,54 +64,6 @@ def spoil(number: int, change: Callable[[bytes], bytes]) -> Fate:
         return change(reply) if node == number and read_ask(letter).head.task == "train" else reply
 
     return fate
-
-
-def edited(change: Callable[[dict[str, Any]], None]) -> Callable[[bytes], bytes]:
-    """A reply taken apart, changed, and put together."""
-
-    def edit(reply: bytes) -> bytes:
-        fields: dict[str, Any] = dict(decode(reply))
-        change(fields)
-        return encode(fields)
-
-    return edit
-
-
-def first(adapter: TensorDict, value: Any) -> TensorDict:
-    """The adapter with another first tensor."""
-    tensors = {name: adapter[name] for name in names(adapter)}
-    return TensorDict(tensors | {names(adapter)[0]: value}, batch_size=[])
-
-
-def adapter_with(value: Any) -> Callable[[bytes], bytes]:
-    return edited(lambda fields: fields.update({"0.adapter": first(fields["0.adapter"], value)}))
-
-
-def nan_of(fields: dict[str, Field]) -> None:
-    broken = fields["0.adapter"]
-    assert isinstance(broken, TensorDict)
-    fields["0.adapter"] = first(broken, torch.full_like(broken[names(broken)[0]], float("nan")))
-
-
-BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "nothing": (lambda reply: b"", "damaged"),
-    "truncated": (lambda reply: reply[: len(reply) // 2], "damaged"),
-    "longer": (lambda reply: reply + b"x" * 99, "damaged"),
-    "noise": (lambda reply: random.Random(0).randbytes(5000), "damaged"),
-    "pickle": (lambda reply: b"\x80\x04cos\nsystem\n(S'true'\ntR.", "damaged"),
-    "NaN": (edited(nan_of), "not finite"),
-    "wrong shape": (adapter_with(torch.zeros(3, 3)), "was sent"),
-    "wrong type": (adapter_with(torch.zeros(2, 64, dtype=torch.int64)), "was sent"),
-    "complex": (adapter_with(torch.zeros(2, dtype=torch.complex64)), "complex64"),
-    "absurd": (adapter_with(torch.full((2, 128), 1e9)), "was sent"),
-    "no adapter": (edited(lambda fields: fields.pop("0.adapter")), "differs from the other"),
-    "a word for an adapter": (edited(lambda fields: fields.update({"0.adapter": "hello"})), "cannot be read"),
-    "an extra field": (edited(lambda fields: fields.update({"0.spy": torch.ones(3)})), "differs from the other"),
-    "no examples": (edited(lambda fields: fields.update({"0.examples": torch.tensor(0.0)})), "no example"),
-    "endless examples": (edited(lambda fields: fields.update({"0.examples": torch.tensor(torch.inf)})), "not finite"),
-    "no head": (edited(lambda fields: fields.pop(HEAD)), "damaged"),
-    "a reply of nothing": (lambda reply: pack_told("guess", {}), "answers another question"),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -310,8 +219,19 @@ def test_an_exception_in_a_task_is_that_node_s_failure(tmp_path: Path, monkeypat
     assert world.reasons() == {2: "ValueError: the disk is on fire"}
 
 
-@pytest.mark.parametrize("faults", [200, pytest.param(1000, marks=pytest.mark.slow)])
-def test_faults_lose_no_round_and_change_no_other_reply(tmp_path: Path, faults: int) -> None:
+@pytest.mark.parametrize(
+    "times", [dict.fromkeys((*LEFT_OUT, *MENDED), 1), pytest.param(thousand(), marks=pytest.mark.slow)]
+)
+def test_faults_of_all_kinds_lose_no_round_and_corrupt_no_reply(tmp_path: Path, times: dict[str, int]) -> None:
+    """Chaos: one or two of five clients are hit in every round. The full count is what `benchmarks.deploy` tells."""
+    chaos = Chaos()
+    tally = chaos.run(World(tmp_path, HIT, post=lambda nodes: Loopback(nodes, chaos.fate)), times)
+    assert (tally.lost_rounds, tally.corrupted_replies) == (0, 0)
+    assert tally.times == tally.ended == Counter(times)
+
+
+@pytest.mark.parametrize("faults", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_majority_of_faults_changes_no_honest_reply(tmp_path: Path, faults: int) -> None:
     """Chaos: most replies of three of four nodes are hit; what arrives is what an honest node sent, bit for bit."""
     world = World(tmp_path)
     truth = world.here().adapter

@@ -48,6 +48,16 @@ def test_a_resumed_server_takes_the_node_back_with_it(tmp_path: Path) -> None:
     assert add(memory, 3, 1) == 7.0
 
 
+def test_what_came_to_nothing_is_taken_back(tmp_path: Path) -> None:
+    memory = NodeMemory(tmp_path)
+    assert [add(memory, 0, 0), add(memory, 1, 0), add(memory, 1, 1)] == [0.0, 1.0, 2.0]
+    memory.undo([(1, 0, 1)])
+    assert add(memory, 2, 0) == 1.0
+    again = NodeMemory(tmp_path)
+    again.undo([(1, 0, 1)])
+    assert add(again, 2, 1) == 2.0
+
+
 @settings(max_examples=12, deadline=None)
 @given(turns=st.lists(st.integers(1, 4), min_size=1, max_size=8), back=st.integers(0, ROUNDS_BACK - 1))
 def test_few_files_are_kept_and_enough_to_go_back(

@@ -5,17 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from benchmarks.deploy.loopback import Loopback
 
-from loopback import Loopback
 from rooms import VISION, bench, digits
 from runs import small
 from synoptic.deploy import roster as module
+from synoptic.deploy.envelope import Ask
 from synoptic.deploy.node import Node
 from synoptic.deploy.policy import Policy
 from synoptic.deploy.post import Presence
 from synoptic.deploy.roster import Roster
 from synoptic.deploy.site import Site
-from synoptic.deploy.terms import Terms, Wish, terms_of
+from synoptic.deploy.terms import Joined, Terms, Wish, terms_of
 
 CLIENTS = 3
 
@@ -49,6 +50,20 @@ def look_until(roster: Roster, done: Callable[[], bool]) -> None:
 def test_everybody_gets_the_seat_that_was_asked_for(offered: Terms, tmp_path: Path) -> None:
     roster = meet(offered, {10: node(tmp_path, 2), 11: node(tmp_path, 0, 1)})
     assert {seat: guest.node for seat, guest in roster.homes.items()} == {0: 11, 1: 11, 2: 10}
+
+
+def test_a_site_is_told_its_own_name_and_nobody_else_s(offered: Terms, tmp_path: Path) -> None:
+    said: list[str] = []
+    told: list[Terms] = []
+
+    class Listening(Node):
+        def _begin(self, head: Ask, offer: str) -> Joined:
+            told.append(Terms.model_validate_json(offer))
+            return super()._begin(head, offer)
+
+    meet(offered, {0: Listening(Site(), Policy(), tmp_path, said.append)}, ("site-1", "site-0", "x"))
+    assert said[0].startswith("joined as site-0 (clients: 3): fedavg, 4 rounds, ")
+    assert told[0].names == ("site-0",)
 
 
 def test_a_key_names_its_seat(offered: Terms, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from benchmarks.deploy.loopback import Loopback, parts
 
-from loopback import Loopback, parts
 from runs import small, stop_at, timeless
 from synoptic.core import SynopticError
 from synoptic.core.files import digest
@@ -18,6 +19,7 @@ from synoptic.experiment.runner import run
 from synoptic.federation.message import encode
 from synoptic.federation.personal import PersonalStore
 from synoptic.methods.base import load_method, registry
+from synoptic.methods.local import Local
 
 DEPLOYABLE = [name for name in registry() if not load_method(name).pools_data]
 
@@ -84,6 +86,31 @@ def test_nodes_that_are_started_again_find_their_personal_state(tmp_path: Path) 
     (folder,) = (tmp_path / "there").iterdir()
     result = resume(folder, Hall(Loopback(parts(3, tmp_path / "sites"))))
     assert result.metrics == run(recipe(tmp_path / "here", "local", "rounds=4")).metrics
+
+
+def test_a_round_that_came_to_nothing_leaves_no_personal_state_at_the_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three nodes have trained; as in one process, none of it counts, and a killed server still knows."""
+    train = Local.train
+
+    def sick(self: Local, cohort: Any, *given: Any, **named: Any) -> Any:
+        if cohort.round == 1 and 2 in cohort.clients:
+            raise ValueError("the disk is on fire")
+        return train(self, cohort, *given, **named)
+
+    sick.__synoptic_task__ = True  # type: ignore[attr-defined]
+    monkeypatch.setattr(Local, "train", sick)
+    changes = ("rounds=4", "federation.min_replies=3")
+    straight = run(recipe(tmp_path / "here", "local", *changes))
+    sites = tmp_path / "sites"
+    with pytest.raises(KeyboardInterrupt):
+        serve(recipe(tmp_path / "there", "local", *changes), Hall(Loopback(parts(3, sites))), [stop_at("round", 2)])
+    (folder,) = (tmp_path / "there").iterdir()
+    result = resume(folder, Hall(Loopback(parts(3, sites))))
+    assert [event["round"] for event in timeless(folder) if event["type"] == "round_failed"] == [1]
+    assert kept([straight.folder]) == kept(list(sites.iterdir()))
+    assert result.metrics == straight.metrics
 
 
 def test_a_method_that_pools_data_is_not_for_sites(tmp_path: Path) -> None:

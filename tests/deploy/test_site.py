@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.deploy.loopback import Loopback
 from PIL import Image
 
-from loopback import Loopback
+import answerers
+from parquets import write
 from runs import small
 from synoptic.core import SynopticError
 from synoptic.data.federated import build
@@ -15,7 +17,7 @@ from synoptic.deploy.policy import Policy
 from synoptic.deploy.session import Hall, seats, serve
 from synoptic.deploy.site import Site, own_data, parse_partition, settle
 from synoptic.deploy.terms import Terms, terms_of
-from synoptic.experiment.recipe import Recipe
+from synoptic.experiment.recipe import Recipe, load_recipe
 from synoptic.methods.base import load_method
 from synoptic.models.load import shared_model
 
@@ -85,6 +87,59 @@ def test_a_run_over_sites_with_folders_of_their_own(method: str, tmp_path: Path)
     model = "personal" if load_method(method).has_personal else "shared"
     assert f"{model}/local/accuracy/mean" in result.metrics
     assert result.summary["work"]["examples"] == 2 * (16 + 24)
+
+
+def spoken(path: Path, seed: int, question: str = "question", answer: str = "answer") -> Path:
+    """A folder with a parquet file of pictures, questions and answers, under these names."""
+    words = ["red", "blue", "green"]
+    asked = {question: ["what colour is it"] * 24, answer: [words[row % 3] for row in range(24)]}
+    write(path / "train.parquet", seed=seed, **asked)
+    return path
+
+
+def test_a_parquet_file_and_the_folders_that_people_have_are_recognised(tmp_path: Path) -> None:
+    file = spoken(tmp_path / "a", 0) / "train.parquet"
+    hub = spoken(tmp_path / "b" / "data", 0).parent
+    for what in (str(file), str(file.parent), str(hub)):
+        spec = own_data(what, ["data.question=question"])
+        assert (spec.source, spec.path, spec.clients, spec.answer) == ("parquet", what, 1, "answer")
+    assert own_data(str(pictures(tmp_path / "c", ["cat"])), []).source == "folder"
+
+
+def asking(tmp_path: Path, method: str, *changes: str) -> Recipe:
+    """A run about the questions of a file at the server."""
+    return load_recipe(method, [
+        f"data=parquet:{spoken(tmp_path / 'server', 0)}", "data.question=question", "data.clients=2",
+        "data.partition=iid", f"model={answerers.folder('llava')}", "rounds=2", "train.batch_size=8",
+        "compute.threads=1", "federation.stack=1", f"output={tmp_path / 'runs'}", *changes,
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["fedavg", "fedvlm"])
+def test_a_run_over_sites_with_questions_of_their_own(method: str, tmp_path: Path) -> None:
+    """Sites name their columns as they like; one of them gets its rows from a glob and leaves some out."""
+    north = own_data(str(spoken(tmp_path / "north", 1)), ["data.question=question"])
+    south = own_data(f"parquet:{spoken(tmp_path / 'south', 2, 'frage', 'antwort')}/*.parquet",
+                     ["data.question=frage", "data.answer=antwort", "data.train_limit=12"])  # fmt: skip
+    said: list[str] = []
+    sites = {
+        number: Node(Site(data=data), Policy(), tmp_path / f"{number}-state", said.append)
+        for number, data in enumerate((north, south))
+    }
+    result = serve(asking(tmp_path, method), Hall(Loopback(sites), names=("site-0", "site-1"), patience=30, grace=0.5))
+    assert not [sentence for sentence in said if "refused" in sentence]
+    assert result.summary["work"]["examples"] > 0 and list(result.summary["clients"]) == ["site-0", "site-1"]
+    model = "personal" if load_method(method).has_personal else "shared"
+    assert [name for name in result.metrics if name.startswith(f"{model}/local/")]
+
+
+def test_a_run_about_questions_needs_sites_that_ask(tmp_path: Path) -> None:
+    recipe = asking(tmp_path, "fedavg")
+    base = shared_model(recipe.model, recipe.compute.base_dtype).fingerprint
+    offered = terms_of(recipe, build(recipe.data, recipe.seed), base, "run", 0, 2**24)
+    site = Site(data=own_data(str(pictures(tmp_path / "site", ["cat", "owl"])), []))
+    with pytest.raises(SynopticError, match="the run is about questions and answers, and this site's data are not"):
+        settle(site, offered.model_copy(update={"seats": (0,)}))
 
 
 def test_the_server_s_data_may_be_nobody_s(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import pytest
 
 from runs import small
 from synoptic.core import SynopticError
-from synoptic.deploy.connection import Connection, Refused
+from synoptic.deploy import flower
+from synoptic.deploy.connection import Connection, Incoming, Refused
 from synoptic.deploy.keys import make_keys, read_clients, read_key
 from synoptic.deploy.node import Node
 from synoptic.deploy.policy import Policy
@@ -61,14 +63,14 @@ class Resident(threading.Thread):
 class Echo(threading.Thread):
     """A node that sends back what it gets."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, door: Door) -> None:
         super().__init__(daemon=True)
         self.ended = threading.Event()
-        self._port = port
+        self._door = door
         self.start()
 
     def run(self) -> None:
-        with Connection(f"127.0.0.1:{self._port}", None, None, True) as line:
+        with Connection(self._door.address, self._door.ca, self._door.key, self._door.insecure) as line:
             while not self.ended.wait(0.003):
                 letter = line.receive()
                 if letter is not None:
@@ -76,9 +78,9 @@ class Echo(threading.Thread):
 
 
 @contextmanager
-def echoing(link: SuperLink) -> Iterator[int]:
+def echoing(link: SuperLink, door: Door | None = None) -> Iterator[int]:
     """A node that is there, as its address."""
-    node = Echo(link.port)
+    node = Echo(door or Door(f"127.0.0.1:{link.port}", insecure=True))
     until = time.monotonic() + WAIT
     while not link.nodes() and time.monotonic() < until:
         time.sleep(0.01)
@@ -160,6 +162,63 @@ def test_an_expired_certificate_is_told_by_the_node(tmp_path: Path) -> None:
         door = (f"localhost:{link.port}", tmp_path / "ca.crt", read_key(tmp_path / "sites" / "north.key"), False)
         with pytest.raises(Refused, match="expired"), Connection(*door):
             pass
+
+
+@pytest.mark.parametrize(("seconds", "taken"), [(-280, True), (-320, False), (60, False), (-86_400, False)])
+def test_a_node_s_clock_may_be_behind(
+    seconds: int, taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Letters that are void long ago by the node's clock arrive all the same: the server's clock counts."""
+    make_keys(tmp_path, ["localhost"], ["north"])
+    keys = read_clients(tmp_path / "clients")
+    wrong = lambda: datetime.now(UTC) + timedelta(seconds=seconds)  # noqa: E731
+    monkeypatch.setattr("flwr.supernode.node_auth_http_interceptor.now", wrong)
+    with SuperLink("127.0.0.1", 0, Tls(tmp_path / "server.crt", tmp_path / "server.key"), keys) as link:
+        door = Door(f"localhost:{link.port}", tmp_path / "ca.crt", read_key(tmp_path / "sites" / "north.key"))
+        if taken:
+            with echoing(link, door) as address:
+                assert back(link, address, b"x").content == b"x"
+            return
+        with pytest.raises(Refused, match="five minutes behind the server's, and five seconds ahead"):
+            stay(door, Node(Site(), Policy(), tmp_path), 0)
+
+
+def test_a_reply_says_nothing_of_the_node_s_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = flower.new_message(1, 2, b"x", 30.0)
+    monkeypatch.setattr(flower, "now", lambda: datetime.now(UTC) + timedelta(hours=5))
+    asked, replied = message.metadata, flower.reply_to(message, b"y").metadata
+    assert replied.created_at + replied.ttl == asked.created_at + asked.ttl
+
+
+def test_a_reply_that_comes_late_or_twice_reaches_nobody(tmp_path: Path) -> None:
+    """The node learns nothing of it and goes on; the next letter is answered."""
+    with SuperLink("127.0.0.1", 0) as link, Connection(f"127.0.0.1:{link.port}", None, None, True) as line:
+        (address,) = link.nodes()
+
+        def fetched() -> Incoming:
+            while (letter := line.receive()) is None:
+                time.sleep(0.005)
+            return letter
+
+        (late,) = link.send([(address, b"late")], WAIT)
+        letter = fetched()
+        link.forget([late])
+        line.reply(letter, b"late")
+        (void,) = link.send([(address, b"void")], 0.5)
+        letter = fetched()
+        time.sleep(0.6)
+        line.reply(letter, b"void")
+        assert not [one for one in link.collect([late, void]) if one.content]
+        (ticket,) = link.send([(address, b"asked")], WAIT)
+        letter = fetched()
+        line.reply(letter, b"first")
+        line.reply(letter, b"second")
+        assert [one.content for one in link.collect([ticket])] == [b"first"]
+        line.reply(letter, b"third")
+        assert not [one for one in link.collect([ticket]) if one.content]
+        (ticket,) = link.send([(address, b"next")], WAIT)
+        line.reply(fetched(), b"next")
+        assert [one.content for one in link.collect([ticket])] == [b"next"]
 
 
 def test_letters_of_any_size_come_back(tmp_path: Path) -> None:

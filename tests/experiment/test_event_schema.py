@@ -13,7 +13,9 @@ from synoptic.experiment.event_page import BEGIN, END, with_tables
 from synoptic.experiment.event_schema import EVENTS, SCHEMA, Summary, check_event
 from synoptic.experiment.events import Event, read_events
 from synoptic.experiment.runner import resume, run
+from synoptic.federation.server import RoundFailed, Server
 from synoptic.methods.base import registry
+from synoptic.methods.fedavg import FedAvg
 
 PAGE = Path(__file__).parents[2] / "docs" / "events.md"
 REFUSED = ["federation.max_update_norm=1e-12", "federation.max_failed_rounds=9"]
@@ -32,8 +34,15 @@ def interrupted_and_resumed(folder: Path) -> list[Event]:
     return [*told, *written, *read_events(path / "events.jsonl")]
 
 
-def test_every_event_of_real_runs_is_as_described(tmp_path: Path) -> None:
+def test_every_event_of_real_runs_is_as_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = interrupted_and_resumed(tmp_path / "interrupted")
+    ends = iter([RoundFailed("too few"), None])
+
+    def end(method: FedAvg, server: Server) -> None:
+        if (error := next(ends)) is not None:
+            raise error
+
+    monkeypatch.setattr(FedAvg, "end", end)
     failing = run(small(tmp_path / "failing", "fedavg", "rounds=2", *REFUSED), [told.append])
     told += read_events(failing.folder / "events.jsonl")
     for event in told:

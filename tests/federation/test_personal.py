@@ -150,3 +150,17 @@ def test_clients_without_state_get_the_default_beside_those_who_have() -> None:
     assert "adapter" not in view
     with pytest.raises(SynopticError, match="has 3 rows for 2 clients"):
         view["adapter"] = stack(1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("kept", ["in memory", "in files"])
+def test_undo_goes_back_to_the_last_commit(tmp_path: Path, kept: str) -> None:
+    store = PersonalStore(tmp_path if kept == "in files" else None)
+    server = serve(Keeper(), bench(digits()), store=store)
+    server.ask("train", to=[0, 1])
+    store.commit(1)
+    committed = store.hash()
+    server.ask("train", to=[1, 2])
+    assert store.clients() == [0, 1, 2]
+    store.undo()
+    assert store.clients() == [0, 1]
+    assert store.hash() == committed

@@ -6,8 +6,9 @@ from tensordict import TensorDict
 
 from rooms import bench, digits, serve, shared_out
 from synoptic.core import SynopticError
-from synoptic.federation.cohort import Cohort, task
+from synoptic.federation.cohort import Cohort, PersonalLeak, task
 from synoptic.federation.message import Each, Replies
+from synoptic.federation.server import RoundFailed, Server
 from synoptic.methods.base import Method
 
 
@@ -95,3 +96,80 @@ def test_evaluation_messages_are_counted_apart() -> None:
     assert (server.ledger.total("up"), server.ledger.total("down")) == (0, 0)
     assert server.ledger.summary()["evaluation"]["down"] == 4 * len("local")
     assert server.ledger.summary()["evaluation"]["up"] > 0
+
+
+class Failing(Method):
+    """Clients of whom some raise, say nonsense, or leak."""
+
+    def __init__(self, raising: tuple[int, ...] = (), odd: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.raising, self.odd = raising, odd
+
+    @task
+    def tell(self, cohort: Cohort) -> Replies:
+        if set(cohort.clients) & set(self.raising):
+            raise OSError("the disk is full")
+        values = [float("nan") if client in self.odd else float(client) for client in cohort.clients]
+        return cohort.reply(value=torch.tensor(values))
+
+    @task
+    def leak(self, cohort: Cohort) -> Replies:
+        cohort.personal["own"] = torch.arange(2.0).expand(len(cohort), 2).clone()
+        return cohort.reply(own=cohort.personal.get("own", torch.zeros(2)))
+
+
+def in_groups(server: Server, *groups: list[int]) -> list[list[int]]:
+    with server.as_one():
+        return [server.ask("tell", to=group).clients for group in groups]
+
+
+@pytest.mark.parametrize("how", ["raising", "odd"])
+def test_asks_that_count_as_one_need_enough_replies_together(how: str) -> None:
+    """A group that fails as a whole is no failed round as long as enough of all clients answer."""
+    server = serve(Failing(**{how: (3,)}), bench(digits()), min_replies=3)
+    assert in_groups(server, [0, 1, 2], [3]) == [[0, 1, 2], []]
+    assert [failure.client for failure in server.failures] == [3]
+    with pytest.raises(RoundFailed, match=r"round 0 got 2 valid replies of 4 and needs 3 \(client 2, round 0, task"):
+        in_groups(serve(Failing(**{how: (2, 3)}), bench(digits()), min_replies=3), [0, 1], [2, 3])
+    with pytest.raises(RoundFailed, match="0 valid replies of 1") if how == "odd" else pytest.raises(OSError):
+        server.ask("tell", to=[3])
+
+
+def test_if_nobody_answers_it_is_the_original_exception() -> None:
+    with pytest.raises(OSError, match="the disk is full"):
+        in_groups(serve(Failing(raising=(0, 1, 2, 3)), bench(digits())), [0, 1], [2, 3])
+
+
+def test_who_fails_once_is_missing_and_refused_replies_count() -> None:
+    server = serve(Failing(), bench(digits()), min_replies=3)
+
+    def asked_twice(odd: set[float]) -> None:
+        with server.as_one():
+            server.ask("tell", to=[0, 1])
+            replies = server.ask("tell", to=[0, 1, 2, 3])
+            server.refuse(replies, "tell", lambda fields: "odd" if float(fields["value"]) in odd else None)  # type: ignore[arg-type]
+
+    asked_twice({0.0})
+    with pytest.raises(RoundFailed, match="2 valid replies of 4 and needs 3"):
+        asked_twice({0.0, 3.0})
+
+
+def test_a_leak_is_no_failure_of_a_group() -> None:
+    server = serve(Failing(), bench(digits()))
+    with pytest.raises(PersonalLeak), server.as_one():
+        server.ask("leak", to=[0])
+
+
+def test_an_attempt_that_fails_changes_neither_state_nor_log() -> None:
+    server = serve(Failing(), bench(digits()))
+    server.state.centre, server.log["kept"] = torch.ones(2), 1.0
+    with pytest.raises(RoundFailed), server.attempt():
+        server.state.centre.zero_()
+        server.state.more, server.log["more"] = 1, 2.0
+        raise RoundFailed("too few")
+    assert server.state.centre.tolist() == [1, 1]
+    assert list(server.state) == ["centre"]
+    assert server.log == {"kept": 1.0}
+    with server.attempt():
+        server.state.more = 1
+    assert "more" in server.state

@@ -70,3 +70,14 @@ def test_the_hash_sees_the_names_of_tensors() -> None:
     one.adapter = TensorDict({"a": torch.ones(2), "b": torch.zeros(2)}, [])
     two.adapter = TensorDict({"a": torch.ones(2), "c": torch.zeros(2)}, [])
     assert one.hash() != two.hash()
+
+
+def test_what_is_put_back_is_as_it_was_even_where_it_was_written_in_place() -> None:
+    state = filled()
+    before, hashed = state.copy(), state.hash()
+    state.adapter["a"][0] += 1
+    state.centre.zero_()
+    state.count, state.new = 4, 1
+    state.put_back(before)
+    assert state.hash() == hashed
+    assert "new" not in state

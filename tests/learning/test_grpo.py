@@ -13,6 +13,7 @@ from torch import Tensor
 
 from synoptic.learning.objectives.drift import drift
 from synoptic.learning.objectives.grpo import (
+    RESOLUTION,
     categorical_kl,
     clipped_surrogate,
     entropy,
@@ -21,6 +22,7 @@ from synoptic.learning.objectives.grpo import (
     is_clipped,
     k3,
     mixture,
+    settled,
     zero_variance,
 )
 
@@ -147,3 +149,15 @@ def test_drift_is_the_mean_squared_distance_of_names() -> None:
     original = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     tuned = torch.stack([original, torch.tensor([[0.0, 1.0], [0.0, 1.0]])])
     assert drift(tuned, original).tolist() == [0.0, 1.0]
+
+
+@given(st.floats(-80, 0), st.floats(-2, 2))
+def test_a_reference_nearer_than_float32_can_tell_is_the_policy_itself(log_p: float, apart: float) -> None:
+    policy = torch.tensor([log_p], dtype=torch.float64, requires_grad=True)
+    found = settled(policy.detach() + apart, policy)
+    assert not found.requires_grad
+    assert float(found.detach()) == (
+        log_p if abs(apart) < RESOLUTION / 2 else pytest.approx(log_p + apart, abs=RESOLUTION)
+    )
+    near, far = (settled(policy.detach() + change, policy).detach() for change in (0.9 * RESOLUTION, 2 * RESOLUTION))
+    assert float(near) == log_p != float(far)

@@ -14,10 +14,13 @@ from synoptic.data.federated import FederatedData, build
 from synoptic.data.spec import DataSpec
 from synoptic.experiment.recipe import load_recipe
 from synoptic.federation.bench import Bench
-from synoptic.federation.cohort import Cohort
+from synoptic.federation.cohort import Cohort, task
+from synoptic.federation.message import Replies
 from synoptic.federation.personal import Personal, PersonalStore
+from synoptic.federation.server import RoundFailed
 from synoptic.methods.adaptive import Adaptive
 from synoptic.methods.probing import Half, fit_halves
+from synoptic.methods.sharing import Decision
 
 SITES, RANK, CLIENTS = 3, 2, 4
 EVERYTHING, NOTHING = {"both": 0.0}, {"both": 99.0, "side": 99.0}
@@ -188,6 +191,68 @@ def test_stacked_is_one_by_one() -> None:
     on = bench(digits(), optimizer="sgd", lr=0.05)
     (_, first), (_, second) = (played(adaptive(**EVERYTHING), on, 3, stack=stack) for stack in (1, 4))
     assert max(furthest(own(first, k), own(second, k)) for k in range(CLIENTS)) < 1e-5
+
+
+def in_two_groups(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Adaptive, Any]:
+    """After the probe clients 0 and 1 share everything, and so do 2 and 3; then the task fails at some."""
+    halves = Decision([[0, 1], [2, 3]], torch.ones(2, SITES, 2, dtype=torch.bool))
+    monkeypatch.setattr("synoptic.methods.adaptive.decide", lambda *_: halves)
+    method = adaptive()
+    server, _ = played(method, bench(digits(), lr=0.01), 2, **options)
+    server.round = 2
+    return method, server
+
+
+def failing_at(monkeypatch: pytest.MonkeyPatch, *clients: int) -> None:
+    original = Adaptive.train
+
+    @task
+    def train(method: Adaptive, cohort: Cohort, **sent: Any) -> Replies:
+        if set(cohort.clients) & set(clients):
+            raise OSError("the disk is full")
+        replies: Replies = original(method, cohort, **sent)
+        return replies
+
+    monkeypatch.setattr(Adaptive, "train", train)
+
+
+def test_a_group_of_which_nobody_answers_stays_as_it_is_if_enough_answer_in_the_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method, server = in_two_groups(monkeypatch)
+    before = server.state.shared.clone()
+    failing_at(monkeypatch, 2, 3)
+    method.round(server, 2)
+    rows = {name: server.state.shared[name] for name in names(before) if not name.endswith("/scale")}
+    assert all(torch.equal(rows[name][1], before[name][1]) for name in rows)
+    assert not any(torch.equal(rows[name][0], before[name][0]) for name in rows)
+    assert [failure.client for failure in server.failures] == [2, 3]
+
+
+def test_one_client_of_a_small_group_may_be_missing_if_enough_answer_in_the_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method, server = in_two_groups(monkeypatch, min_replies=3)
+    failing_at(monkeypatch, 3)
+    method.round(server, 2)
+    failing_at(monkeypatch, 0)
+    with pytest.raises(RoundFailed, match="2 valid replies of 4 and needs 3"):
+        method.round(server, 2)
+
+
+def test_nobody_answers_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others of the round train on; who was to be looked at is looked at later."""
+    method, server = in_two_groups(monkeypatch)
+    server.state.probes = torch.tensor([1, 1, 1, 0])
+
+    @task
+    def probe(method: Adaptive, cohort: Cohort, **sent: Any) -> Replies:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Adaptive, "probe", probe)
+    method.round(server, 2)
+    assert server.state.probes.tolist() == [1, 1, 1, 0]
+    assert [failure.task for failure in server.failures] == ["probe"]
 
 
 def held_out() -> FederatedData:

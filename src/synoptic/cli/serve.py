@@ -60,6 +60,9 @@ def serve_command(
     described = load_recipe(recipe, settings or []) if recipe is not None else None
     from synoptic.deploy import session
 
+    if resume is not None:
+        # A run that cannot go on is told before nodes are let in.
+        session.served_folder(resume)
     console = output()
     watcher = watch(console, quiet)
     say = speaker(quiet)

@@ -22,6 +22,10 @@ UNDERWAY = 60.0
 """Seconds that the parts of one letter may be apart."""
 
 
+UNSIGNED = 401
+"""Status of a request whose signature is not of a known node, or whose time is too far off."""
+
+
 class Disconnected(Exception):
     """The server cannot be reached, or does not know this node any more; signing in anew may help."""
 
@@ -103,11 +107,9 @@ class Connection:
         return Incoming(flower.packed(message), message)
 
     def reply(self, asked: Incoming, content: bytes) -> None:
-        """Send the reply to a letter; one that is void by now goes nowhere."""
+        """Send the reply to a letter; the server leaves one that is late, or a second one, where it is."""
         with flower.no_object_id_recompute():
             message = flower.reply_to(asked.message, content)
-            if message.metadata.ttl <= 0:
-                return
             message.metadata.__dict__["_message_id"] = message.object_id
             objects, tree = flower.get_all_nested_objects(message), flower.get_object_tree(message)
             head = flower.message_to_proto(flower.remove_content_from_message(message))
@@ -153,19 +155,24 @@ class Connection:
 
     def _refusal(self, name: str, error: Any) -> Exception:
         status = error.response.status_code
+        if name == "ActivateNode" and self._own_key and status == UNSIGNED:
+            return Refused(
+                f"the server {self._address} does not take this node's signature",
+                "set this machine's clock: it may be five minutes behind the server's, and five seconds ahead",
+            )
         if name == "ActivateNode" and self._own_key:
-            return Refused(f"the server {self._address} does not know this node's key",
-                           "put its .pub file into the server's --clients folder and start it again")  # fmt: skip
+            return Refused(
+                f"the server {self._address} does not know this node's key",
+                "put its .pub file into the server's --clients folder and start it again",
+            )
         if name == "RegisterNode":
             return Refused(
                 f"the server {self._address} takes only nodes with a key that it knows", "join with --key FILE"
             )
         if status == 413:
             return Disconnected("the reply is larger than the server takes")
-        if status == 401:
-            return Disconnected(
-                "the server does not know this node any more, or the clocks differ by over five minutes"
-            )
+        if status == UNSIGNED:
+            return Disconnected("the server does not know this node any more, or this machine's clock was changed")
         return Disconnected(f"the server answered with status {status}")
 
     def _trouble(self, error: Exception) -> Exception:

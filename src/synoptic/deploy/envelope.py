@@ -53,6 +53,7 @@ class Ask(Section):
         round, turn: which round it is, and which question of the round, both from 0.
         clients: for whom.
         each: fields of which every client gets its own, with the form in which the task receives them.
+        void: earlier questions that came to nothing, as round, first turn, last turn: too few clients had answered.
     """
 
     protocol: int = PROTOCOL
@@ -63,6 +64,7 @@ class Ask(Section):
     turn: int = 0
     clients: tuple[int, ...] = ()
     each: dict[str, Literal["stack", "tensor", "list"]] = Described({})
+    void: tuple[tuple[int, int, int], ...] = ()
 
 
 class Answer(Section):

@@ -20,6 +20,9 @@ LONGEST_PAUSE = 0.05
 DEADLINE = 3600.0
 """Seconds for one ask where the recipe sets no ``federation.deadline``: there is no waiting without an end."""
 
+LINGER = 5.0
+"""Seconds that a letter outlives its deadline, so that it is the deadline that is told, not a letter that is gone."""
+
 GRACE = 30.0
 """Seconds that a client whose node went away has to come back, before the round goes on without it."""
 
@@ -41,6 +44,11 @@ class FlowerFederation:
         deadline: seconds for one ask.
         grace: seconds that a client without a node has to come back.
         patience: seconds that `gather` waits for all clients.
+
+    Attributes:
+        last: when each client last replied.
+        reasons: why each last failed.
+        void: questions that came to nothing, as round, first and last turn; nodes take back what they changed.
     """
 
     def __init__(
@@ -49,6 +57,7 @@ class FlowerFederation:
         self.roster = roster
         self.last: dict[int, float] = {}
         self.reasons: dict[int, str] = {}
+        self.void: list[tuple[int, int, int]] = []
         self.on_progress: Callable[[str, int, int], None] | None = None
         self.on_change: Callable[[], None] | None = None
         self._deadline = deadline or DEADLINE
@@ -60,7 +69,7 @@ class FlowerFederation:
         self, task: str, clients: Sequence[int], round_: int, payload: dict[str, Field | Each]
     ) -> list[Replies]:
         """See `synoptic.federation.server.Federation`."""
-        self._turn = self._turn + 1 if round_ == self._round else 0
+        self._turn = self.asked(round_)
         self._round = self.roster.round = round_
         asking = Asking(self, task, list(clients), round_, self._turn, payload)
         parts = asking.all(time.monotonic() + self._deadline, self._deadline, self._grace)
@@ -70,6 +79,15 @@ class FlowerFederation:
         if self.on_change is not None:
             self.on_change()
         return parts
+
+    def asked(self, round_: int) -> int:
+        """How many questions this process has asked in a round."""
+        return self._turn + 1 if round_ == self._round else 0
+
+    def undo(self, round_: int, first: int) -> None:
+        """What a round asked from its question ``first`` on came to nothing."""
+        if self.asked(round_) > first:
+            self.void.append((round_, first, self._turn))
 
     def gather(self, clients: Sequence[int], round_: int) -> None:
         """Wait until all clients are there, or some are and patience is over.
@@ -145,9 +163,9 @@ class Asking:
             # The same name when it is sent again: a node that has the reply sends it and works no second time.
             name = self._names.setdefault(tuple(clients), secrets.token_hex(16))
             head = Ask(ask=name, session=self._roster.session, task=self._task, round=self._round, turn=self._turn,
-                       clients=tuple(clients))  # fmt: skip
+                       clients=tuple(clients), void=tuple(self._federation.void))  # fmt: skip
             content = pack_ask(head, self._payload, [self._clients.index(client) for client in clients])
-            (ticket,) = self._roster.post.send([(node, content)], max(1.0, until - time.monotonic()))
+            (ticket,) = self._roster.post.send([(node, content)], max(0.0, until - time.monotonic()) + LINGER)
             if ticket:
                 self._open[ticket] = Sent(homes[clients[0]], name, head.clients)
                 for client in clients:

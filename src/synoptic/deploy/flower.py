@@ -16,8 +16,10 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI
-from flwr.app import ConfigRecord, Message, Metadata, RecordDict
+from flwr.app import ConfigRecord, Context, Message, Metadata, RecordDict
 from flwr.app.message import make_message, remove_content_from_message
+from flwr.cli.build import build_fab_from_files
+from flwr.clientapp import ClientApp
 from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID, SUPERLINK_NODE_ID
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
@@ -31,10 +33,12 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest, PushObjectRequest
 from flwr.proto.node_pb2 import Node as NodeProto
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
+from flwr.serverapp import ServerApp
 from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME, NOOP_FEDERATION_ID, TaskType
 from flwr.supercore.date import now
 from flwr.supercore.error import FlowerError
 from flwr.supercore.error.http import http_error_translator
+from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -62,16 +66,17 @@ from starlette.middleware.base import BaseHTTPMiddleware
 
 __all__ = [
     "FLWR_IN_MEMORY_DB_NAME", "NOOP_ACCOUNT_NAME", "NOOP_FEDERATION_ID", "NOOP_FLWR_AID", "SUPERLINK_NODE_ID",
-    "ActivateNodeRequest", "BaseHTTPMiddleware", "ConfirmMessageReceivedRequest", "DeactivateNodeRequest", "FastAPI",
-    "FleetHttpClient", "FlowerError", "Message", "Middleware", "NodeAuthHttpInterceptor", "NodeAuthMiddleware",
-    "NodeProto", "ObjectTree", "ProtobufTranslationMiddleware", "PullAppMessagesRequest", "PullMessagesRequest",
-    "PullObjectRequest", "PushAppMessagesRequest", "PushMessagesRequest", "PushObjectRequest",
-    "RegisterNodeFleetRequest", "RuntimeVersionHttpInterceptor", "SendNodeHeartbeatRequest", "TaskType",
-    "bytes_to_private_key", "bytes_to_public_key", "ec", "fleet_router", "generate_key_pairs",
-    "get_all_nested_objects", "get_federation_manager", "get_object_tree", "get_objectstore_linkstate_factories",
-    "http_error_translator", "httpx", "inflate_object_from_contents", "iterate_object_tree", "message_from_proto",
-    "message_to_proto", "new_message", "no_object_id_recompute", "now", "packed", "private_key_to_bytes",
-    "public_key_to_bytes", "remove_content_from_message", "reply_to", "runtime_handlers",
+    "ActivateNodeRequest", "BaseHTTPMiddleware", "ClientApp", "ConfirmMessageReceivedRequest", "Context",
+    "DeactivateNodeRequest", "Fab", "FastAPI", "FleetHttpClient", "FlowerError", "Message", "Middleware",
+    "NodeAuthHttpInterceptor", "NodeAuthMiddleware", "NodeProto", "ObjectTree", "ProtobufTranslationMiddleware",
+    "PullAppMessagesRequest", "PullMessagesRequest", "PullObjectRequest", "PushAppMessagesRequest",
+    "PushMessagesRequest", "PushObjectRequest", "RecordDict", "RegisterNodeFleetRequest",
+    "RuntimeVersionHttpInterceptor", "SendNodeHeartbeatRequest", "ServerApp", "TaskType", "build_fab_from_files",
+    "bytes_to_private_key", "bytes_to_public_key", "ec", "fleet_router", "generate_key_pairs", "get_all_nested_objects",
+    "get_federation_manager", "get_object_tree", "get_objectstore_linkstate_factories", "http_error_translator",
+    "httpx", "inflate_object_from_contents", "iterate_object_tree", "message_from_proto", "message_to_proto",
+    "new_message", "no_object_id_recompute", "now", "packed", "private_key_to_bytes", "public_key_to_bytes",
+    "remove_content_from_message", "reply_to", "runtime_handlers", "why_empty",
 ]  # fmt: skip
 
 # Flower tells every request on the console; what matters is in the run's own log.
@@ -87,11 +92,10 @@ def new_message(run: int, node: int, content: bytes, seconds: float) -> Message:
 
 
 def reply_to(message: Message, content: bytes) -> Message:
-    """A node's reply; it is void when what it replies to is."""
-    asked, at = message.metadata, now().timestamp()
-    left = asked.created_at + asked.ttl - at
+    """A node's reply; it is void when what it replies to is, by the server's clock: a node's may be wrong."""
+    asked = message.metadata
     return _message(Metadata(asked.run_id, "", asked.dst_node_id, asked.src_node_id, asked.message_id,
-                             asked.group_id, at, left, asked.message_type), content)  # fmt: skip
+                             asked.group_id, asked.created_at, asked.ttl, asked.message_type), content)  # fmt: skip
 
 
 def packed(message: Message) -> bytes | None:
@@ -101,6 +105,13 @@ def packed(message: Message) -> bytes | None:
     record = message.content.config_records.get(RECORD)
     value = record.get(BYTES) if record is not None else None
     return value if isinstance(value, bytes) else None
+
+
+def why_empty(message: Message) -> str:
+    """Why a reply has no packed value."""
+    if message.has_error():
+        return f"no reply ({message.error.reason or 'error ' + str(message.error.code)})"
+    return "its reply is not of Synoptic"
 
 
 def _message(metadata: Metadata, content: bytes) -> Message:

@@ -6,7 +6,7 @@ takes up the state from before that question, so that what is done twice counts 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from synoptic.core import SynopticError
@@ -42,6 +42,15 @@ class NodeMemory:
         if not path.exists() or read_json(path) != session:
             self._forget(self._known, round_ * TURNS + 1)
             write_json(path, session)
+
+    def undo(self, spans: Iterable[tuple[int, int, int]]) -> None:
+        """Forget what questions changed that came to nothing: round, first turn, last turn of each span."""
+        for round_, first, last in spans:
+            void = set(range(_version(round_, first), _version(round_, last) + 1))
+            for client, known in list(self._known.items()):
+                if gone := void & set(known):
+                    self._remove(client, gone)
+                    self._known[client] = [version for version in known if version not in gone]
 
     def before(self, clients: Sequence[int], round_: int, turn: int) -> PersonalStore:
         """The clients' state from before a question."""

@@ -6,6 +6,7 @@ answered twice with the same bytes and worked on once.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 
 from synoptic.core import SynopticError
+from synoptic.core.files import read_json, write_json
 from synoptic.deploy import terms
 from synoptic.deploy.envelope import STRANGER, Ask, Letter, pack_answer, pack_refusal, pack_told, read_ask
 from synoptic.deploy.memory import NodeMemory
@@ -27,6 +29,9 @@ from synoptic.federation.personal import PersonalStore
 KEPT = 4
 """Replies that are kept, for a question that comes again."""
 
+REMEMBERED = 8
+"""Servers whose terms are kept for the next process: a stock SuperLink may have several runs at a time."""
+
 Say = Callable[[str], None]
 
 
@@ -38,16 +43,20 @@ class Node:
         policy: what it allows.
         folder: where it keeps personal state, by run.
         say: told what a person at the site should know.
+        recalls: whether it takes up a run that another process of this site began, see `synoptic.deploy.apps`.
 
     Attributes:
         ended: why the server needs this node no longer, once it said so.
     """
 
-    def __init__(self, site: Site, policy: Policy, folder: Path, say: Say = lambda sentence: None) -> None:
+    def __init__(
+        self, site: Site, policy: Policy, folder: Path, say: Say = lambda sentence: None, recalls: bool = False
+    ) -> None:
         self._site = site
         self._policy = policy
         self._folder = folder
         self._say = say
+        self._recalls = recalls
         self._session = ""
         self._place: Workplace | None = None
         self._memory = NodeMemory(folder)
@@ -83,6 +92,8 @@ class Node:
         if head.task == terms.BYE:
             self.ended = str(letter.payload[terms.ABOUT])
             return _about(head.ask, "")
+        if self._recalls and head.session != self._session:
+            self._recall(head.session)
         if self._place is None or head.session != self._session:
             return pack_refusal(head.ask, STRANGER)
         return self._work(letter, self._place)
@@ -95,18 +106,36 @@ class Node:
         elif self._place is not None and asked == self._place.terms.model_copy(update={"round": asked.round}):
             # The line was broken for a while; nothing has changed.
             return terms.Joined(examples=self._place.examples, own=self._place.own)
+        place = self._move_in(head.session, asked)
+        self._memory.begin(head.session, asked.round)
+        if self._recalls:
+            self._write_down(head.session, offered)
+        self._say(f"joined as {', '.join(asked.names)} (clients: {asked.clients}): {place.recipe.method.name}, "
+                  f"{place.recipe.rounds} rounds, {place.examples} training examples")  # fmt: skip
+        return terms.Joined(examples=place.examples, own=place.own)
+
+    def _move_in(self, session: str, asked: terms.Terms) -> Workplace:
         place = settle(self._site, asked)
         if why := self._policy.against_terms(place.recipe.method.name, place.recipe.rounds, place.examples):
             raise SynopticError(why, "ask the site, or change its policy there")
         if isinstance(place.recipe.compute.threads, int):
             torch.set_num_threads(place.recipe.compute.threads)
         self._memory = NodeMemory(self._folder / _folder_name(asked.run))
-        self._memory.begin(head.session, asked.round)
-        self._session, self._place = head.session, place
-        seats = ", ".join(place.bench.data.clients.name(seat) for seat in asked.seats)
-        self._say(f"joined as {seats} of {asked.clients}: {place.recipe.method.name}, {place.recipe.rounds} rounds, "
-                  f"{place.examples} training examples")  # fmt: skip
-        return terms.Joined(examples=place.examples, own=place.own)
+        self._session, self._place = session, place
+        return place
+
+    def _recall(self, session: str) -> None:
+        path = self._begun(session)
+        if path.exists():
+            self._move_in(session, terms.Terms.model_validate(read_json(path)))
+
+    def _write_down(self, session: str, offered: str) -> None:
+        write_json(self._begun(session), json.loads(offered))
+        for old in sorted(self._begun("").parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-REMEMBERED]:
+            old.unlink()
+
+    def _begun(self, session: str) -> Path:
+        return self._folder / "begun" / f"{_folder_name(session)}.json"
 
     def _work(self, letter: Letter, place: Workplace) -> bytes:
         head, payload = letter.head, letter.payload
@@ -116,6 +145,7 @@ class Node:
         if head.task == EVALUATION and place.own and "splits" in payload:
             # Pooled test sets are the server's; a site measures on what it holds.
             payload = {**payload, "splits": "local"}
+        self._memory.undo(head.void)
         store = self._memory.before(head.clients, head.round, head.turn)
         stack = place.recipe.federation.stack
         federation = LocalFederation(place.method, place.bench, store, stack if isinstance(stack, int) else 1)

@@ -22,8 +22,8 @@ from synoptic.federation.message import Field
 LOOK = 0.1
 """Seconds between looks for nodes that came or went."""
 
-GREETING = 30.0
-"""Seconds that a node has to say who it is."""
+GREETING = 120.0
+"""Seconds that a node has to say who it is: a stock one looks every three, and starts a process to answer."""
 
 HELD = 40.0
 """Seconds that a node waits for a seat that another holds: who was killed is taken for gone only after a while."""
@@ -187,7 +187,8 @@ class Roster:
             guest.stage = "waiting"
             return
         guest.stage = "begin"
-        offered = self._offered.model_copy(update={"seats": guest.seats, "round": self.round})
+        names = tuple(self._names[seat] for seat in guest.seats)
+        offered = self._offered.model_copy(update={"seats": guest.seats, "names": names, "round": self.round})
         self._ask(guest, terms.BEGIN, offered.model_dump_json(), self._patience)
 
     def _wanted(self, guest: Guest, wish: Any) -> tuple[int, ...]:

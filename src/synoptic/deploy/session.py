@@ -26,7 +26,9 @@ from synoptic.experiment.folder import RunFolder, describe_environment, existing
 from synoptic.experiment.recipe import Recipe, read_recipe
 from synoptic.experiment.runner import Observer, RunResult, Session, run_name
 from synoptic.federation.server import Server
+from synoptic.learning.problem import check_suited
 from synoptic.methods.base import load_method
+from synoptic.models.load import shared_model
 
 NODES = "nodes.json"
 """Who is there, for `synoptic status`."""
@@ -63,8 +65,12 @@ def serve(recipe: Recipe, hall: Hall, observers: Sequence[Observer] = ()) -> Run
     Raises:
         SynopticError: what a user can mend; the folder keeps all that was done.
     """
+    method = load_method(recipe.method.name)(recipe.method.settings)
+    if method.pools_data:
+        raise SynopticError(f"{recipe.method.name} puts all data in one place, and sites keep theirs",
+                            "run it in one process: synoptic run")  # fmt: skip
     data = seats(build(recipe.data, recipe.seed), hall.names)
-    _refuse_pooling(recipe)
+    check_suited(shared_model(recipe.model, recipe.compute.base_dtype), data, method.reward)
     folder = new_folder(Path(recipe.output), run_name(recipe))
     with writing(folder):
         write_text(folder.recipe, recipe.to_yaml())
@@ -75,15 +81,25 @@ def serve(recipe: Recipe, hall: Hall, observers: Sequence[Observer] = ()) -> Run
 
 def resume(path: Path, hall: Hall, observers: Sequence[Observer] = ()) -> RunResult:
     """Go on with a run that `serve` began."""
-    folder = existing_folder(path)
-    if not (path / IDENTITY).exists():
-        raise SynopticError(f"{path} was not run with nodes", f"go on with: synoptic run --resume {path}")
+    folder = served_folder(path)
     recipe = read_recipe(folder.recipe)
     if folder.summary.exists():
         summary = read_json(folder.summary)
         return RunResult(folder.path, summary["metrics"], summary)
     with writing(folder):
         return Deployed(recipe, manifest.load(folder.manifest, recipe.data), folder, observers, hall).go()
+
+
+def served_folder(path: Path) -> RunFolder:
+    """The folder of a run that `serve` began.
+
+    Raises:
+        SynopticError: there is none, or its run was not one with nodes.
+    """
+    folder = existing_folder(path)
+    if not (path / IDENTITY).exists():
+        raise SynopticError(f"{path} was not run with nodes", f"go on with: synoptic run --resume {path}")
+    return folder
 
 
 def seats(data: FederatedData, names: tuple[str, ...]) -> FederatedData:
@@ -95,12 +111,6 @@ def seats(data: FederatedData, names: tuple[str, ...]) -> FederatedData:
         none = Rows(np.zeros(0, dtype=np.int64), np.zeros(len(names) + 1, dtype=np.int64))
         clients = ClientIndex(none, none, none)
     return replace(data, clients=replace(clients, names=names))
-
-
-def _refuse_pooling(recipe: Recipe) -> None:
-    if load_method(recipe.method.name).pools_data:
-        raise SynopticError(f"{recipe.method.name} puts all data in one place, and sites keep theirs",
-                            "run it in one process: synoptic run")  # fmt: skip
 
 
 class Deployed(Session):
@@ -133,8 +143,8 @@ class Deployed(Session):
 
     def _connect(self, stack: int) -> None:
         hall, spec, data = self._hall, self.recipe.federation, self.measured.data
-        identity = read_json(self.folder.path / IDENTITY)["run"]
-        offered = terms_of(self.recipe, data, self.bench.model.fingerprint, identity, 0, hall.largest)
+        self._identity = read_json(self.folder.path / IDENTITY)
+        offered = terms_of(self.recipe, data, self.bench.model.fingerprint, self._identity["run"], 0, hall.largest)
         names = tuple(data.clients.name(client) for client in range(len(data.clients)))
         self._roster = Roster(hall.post, offered, names, secrets.token_hex(16), hall.patience, hall.say)
         federation = self._federation = FlowerFederation(self._roster, spec.deadline, hall.grace, hall.patience)
@@ -145,9 +155,20 @@ class Deployed(Session):
     def _start(self, threads: int, stack: int) -> None:
         known = list_checkpoints(self.folder.checkpoints)
         done = newest_checkpoint(self.folder.checkpoints)[1].round if known else 0
+        # What came to nothing in rounds that are done; later ones are asked anew.
+        self._federation.void = [(round_, first, last) for round_, first, last in self._identity.get("void", ())
+                                 if round_ < done]  # fmt: skip
         # Before the clock of the run starts: who comes late costs the run no time.
         self._federation.gather(range(len(self.measured.data.clients)), done)
         super()._start(threads, stack)
+
+    def _attempt(self, otherwise: str, what: Callable[[], None]) -> bool:
+        first = self._federation.asked(self.server.round)
+        done = super()._attempt(otherwise, what)
+        if not done:
+            self._federation.undo(self.server.round, first)
+            write_json(self.folder.path / IDENTITY, {**self._identity, "void": self._federation.void})
+        return done
 
     def _nodes(self, federation: FlowerFederation, names: tuple[str, ...]) -> dict[str, Any]:
         """Who is there and what was last heard of them, by the client's name."""

@@ -14,11 +14,12 @@ from synoptic.core import SynopticError
 from synoptic.data.clients import ClientIndex
 from synoptic.data.federated import FederatedData, build
 from synoptic.data.rows import Rows
-from synoptic.data.spec import DataSpec
+from synoptic.data.spec import SOURCES, DataSpec
 from synoptic.data.table import ExampleTable
 from synoptic.deploy.terms import Terms, Wish, check_base, check_version
 from synoptic.experiment.recipe import Recipe, load_recipe
 from synoptic.federation.bench import Bench, make_bench
+from synoptic.learning.problem import check_suited
 from synoptic.methods.base import Method, load_method
 from synoptic.models.cache import Budget, parse_bytes
 from synoptic.models.load import shared_model
@@ -77,8 +78,10 @@ def settle(site: Site, terms: Terms) -> Workplace:
     model = shared_model(name, recipe.compute.base_dtype)
     check_base(terms.base, model.fingerprint, name)
     memory = Budget(parse_bytes(recipe.compute.cache_memory)) if recipe.compute.cache else None
-    bench = make_bench(model, data, recipe.what_is_adapted, recipe.train, recipe.seed, recipe.rounds, memory)
     method = load_method(recipe.method.name)(recipe.method.settings)
+    check_suited(model, data, method.reward)
+    adapter, train = recipe.what_is_adapted, recipe.train
+    bench = make_bench(model, data, adapter, train, recipe.seed, recipe.rounds, memory, method.reward)
     return Workplace(terms, recipe, method, bench, own=site.data is not None)
 
 
@@ -183,7 +186,7 @@ def parse_partition(text: str) -> tuple[tuple[int, ...], int]:
 
 
 def own_data(what: str, settings: Sequence[str]) -> DataSpec:
-    """A site's own data as one client: a folder of class folders or of parquet files, or ``data=`` of a recipe.
+    """A site's own data as one client: a folder of class folders, parquet files or their folder, ``data=`` of a recipe.
 
     Raises:
         SynopticError: the settings are not of data, or do not fit each other.
@@ -195,6 +198,9 @@ def own_data(what: str, settings: Sequence[str]) -> DataSpec:
         )
     path = Path(what).expanduser()
     if path.is_dir():
-        what = f"{'parquet' if any(path.glob('*.parquet')) else 'folder'}:{path}"
+        tables = [*path.glob("*.parquet"), *path.glob("data/*.parquet")]
+        what = f"{'parquet' if tables else 'folder'}:{path}"
+    elif path.suffix == ".parquet" and what.partition(":")[0] not in SOURCES:
+        what = f"parquet:{path}"
     one = ["data.clients=1", "data.partition=iid"]
     return load_recipe("fedavg", [f"data={what}", *one, *settings]).data

@@ -19,6 +19,7 @@ import uvicorn
 
 from synoptic.core import SynopticError
 from synoptic.deploy import flower
+from synoptic.deploy.bundle import NAME, VERSION, make_bundle
 from synoptic.deploy.post import Arrived, Letter, Presence
 
 STARTED = 20.0
@@ -156,7 +157,7 @@ class SuperLink:
         except Exception as error:
             # Whatever a stranger's bytes do to Flower's parser, the round goes on without them.
             return Arrived(ticket, None, f"its reply cannot be read ({error})")
-        return Arrived(ticket, content, "" if content is not None else _why(message))
+        return Arrived(ticket, content, "" if content is not None else flower.why_empty(message))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -173,8 +174,18 @@ class SuperLink:
         return taken
 
     def _begin_run(self) -> Any:
+        # Stock nodes fetch it; resident ones know what to do without.
+        app = make_bundle()
+        self._state.store_fab(app)
         run = self._state.create_run(
-            None, None, None, {}, flower.NOOP_FEDERATION_ID, None, flower.NOOP_FLWR_AID, flower.TaskType.SERVER_APP
+            NAME,
+            VERSION,
+            app.hash_str,
+            {},
+            flower.NOOP_FEDERATION_ID,
+            None,
+            flower.NOOP_FLWR_AID,
+            flower.TaskType.SERVER_APP,
         )
         task = self._state.get_run_info(run_ids=[run])[0].primary_task_id
         token = self._state.claim_task(task)
@@ -216,12 +227,6 @@ class BodyLimit:
             await send({"type": "http.response.body", "body": b""})
             return
         await self._app(scope, receive, send)
-
-
-def _why(message: Any) -> str:
-    if message.has_error():
-        return f"no reply ({message.error.reason or 'error ' + str(message.error.code)})"
-    return "its reply is not of Synoptic"
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -40,6 +40,7 @@ class Terms(Section):
         run: the run's own name, under which a node keeps what belongs to it.
         recipe: fully resolved; the node's own installed code reads it.
         seats: which clients the node is.
+        names: what these are called; only a node's own, for who else takes part is nobody's business.
         clients: how many there are.
         round: rounds that are done.
         base: fingerprint of the frozen base.
@@ -51,6 +52,7 @@ class Terms(Section):
     run: str
     recipe: dict[str, Any]
     seats: tuple[int, ...]
+    names: tuple[str, ...]
     clients: int
     round: int
     base: str
@@ -76,8 +78,8 @@ class Joined(Section):
 def terms_of(recipe: Recipe, data: FederatedData, base: str, run: str, round_: int, largest: int) -> Terms:
     """The terms of a run, without the seats."""
     return Terms(
-        run=run, recipe={key: value for key, value in recipe.resolved().items() if key not in ELSEWHERE}, seats=(),
-        clients=len(data.clients), round=round_, base=base, class_names=data.class_names,
+        run=run, recipe={key: value for key, value in recipe.resolved().items() if key not in ELSEWHERE},
+        seats=(), names=(), clients=len(data.clients), round=round_, base=base, class_names=data.class_names,
         base_classes=tuple(data.base_classes.tolist()), novel_classes=tuple(data.novel_classes.tolist()),
         template=data.template, largest=largest,
     )  # fmt: skip

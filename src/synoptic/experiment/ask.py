@@ -25,6 +25,7 @@ from synoptic.experiment.records import RunRecord
 from synoptic.models.answerer import Answerer
 from synoptic.models.answerer.decode import Decoding, decode
 from synoptic.models.load import shared_model
+from synoptic.models.scalar_head import is_reward
 
 BATCH = 64
 TOKENS = 32
@@ -160,6 +161,9 @@ def _asked(
     truths: Sequence[str] | None, before: bool, tokens: int,
 ) -> Asked:  # fmt: skip
     one = import_peft(chosen.folder, model) if chosen.folder is not None else None
+    if one is not None and is_reward(one):
+        raise SynopticError(f"the adapter in {chosen.folder} is a reward model: it scores answers and gives none",
+                            "ask an adapter that was trained to answer, or the base alone")  # fmt: skip
     answers = say(model, one, store, questions, where, tokens)
     untouched = say(model, None, store, questions, where, tokens) if before else None
     return Asked(model.name, model.fingerprint, tuple(

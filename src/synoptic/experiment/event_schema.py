@@ -76,6 +76,14 @@ class RoundFailed(Logged):
     reason: str = Field(description="a sentence")
 
 
+class EndFailed(Logged):
+    """Too few clients answered what the method asks after the last round. It is tried again, and then the run stops."""
+
+    type: Literal["end_failed"]
+    round: int = Field(description="the last one, from 0")
+    reason: str = Field(description="a sentence")
+
+
 class RoundDone(Logged):
     """A round is over; its checkpoint is written next."""
 
@@ -151,6 +159,7 @@ EVENTS: dict[str, type[Told]] = {
     "evaluated": Evaluated,
     "failure": ClientFailed,
     "round_failed": RoundFailed,
+    "end_failed": EndFailed,
     "round": RoundDone,
     "checkpoint_skipped": CheckpointSkipped,
     "interrupted": Interrupted,

@@ -46,7 +46,7 @@ def export(run: Path, out: Path, client: str | None = None, merged: bool = False
     chosen = _chosen(record, about, client)
     command = _command(record, client, merged)
     written: list[Path] = []
-    with _whole_or_nothing(out) as place:
+    with whole_or_nothing(out) as place:
         for which in chosen:
             one = _read(record, which)
             _write(record, about, which, one, place / which.place, command)
@@ -134,7 +134,7 @@ def _command(run: RunRecord, client: str | None, merged: bool) -> str:
 
 
 @contextmanager
-def _whole_or_nothing(out: Path) -> Iterator[Path]:
+def whole_or_nothing(out: Path) -> Iterator[Path]:
     """A folder to fill, which becomes ``out`` when all went well."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SynopticError(f"{out} exists already", "remove it or set --out to another folder")

@@ -36,6 +36,9 @@ UNHASHED = ("seed", "output", "keep")
 CLASSES, ANSWERS = "tiny-clip", "tiny-vlm"
 """The default base, for classes and for questions."""
 
+SOURCE = "data.source"
+"""Where a method names data of its own among its defaults, others of them may be about these data."""
+
 ENDINGS = (".yaml", ".yml")
 PATHS = ("path", "test_path")
 
@@ -205,7 +208,7 @@ def _complete(layers: Sequence[Sequence[Setting]], folder: Path, where: Where) -
 
     name, own = _split_method(_pile({}, layers).get("method"))
     method = load_method(name)
-    layers = [settings_of(method.defaults), *layers]
+    layers = [settings_of(_applying(method.defaults, layers)), *layers]
     data = _data_meant(_pile({}, layers).get("data"))
     lowest = {"model": ANSWERS if data.asks else CLASSES, "adapter": _default_adapter(method, data).model_dump()}
     tree = _pile(lowest, layers)
@@ -218,6 +221,13 @@ def _complete(layers: Sequence[Sequence[Setting]], folder: Path, where: Where) -
         raise SynopticError(f"{name} needs a dual encoder such as {CLASSES}, and data.source={recipe.data.source} asks "
                             "questions", "set another method, or data with classes")  # fmt: skip
     return _with_full_paths(recipe, folder)
+
+
+def _applying(defaults: Mapping[str, Any], layers: Sequence[Sequence[Setting]]) -> dict[str, Any]:
+    """A method's defaults; those about data only as long as nobody names another source."""
+    own, data = defaults.get(SOURCE), _pile({}, layers).get("data")
+    named = data.get("source", own) if isinstance(data, Mapping) else own if data is None else data
+    return {key: value for key, value in defaults.items() if named == own or not key.startswith("data.")}
 
 
 def _data_meant(content: Any) -> DataSpec:

@@ -51,6 +51,13 @@ class RunRecord:
         """Root of the run's random streams."""
         return int(self.recipe["seed"])
 
+    @property
+    def asks(self) -> bool:
+        """Whether its data are questions with answers; else they are pictures with classes."""
+        data = self.recipe.get("data") or {}
+        columns = (data.get(key) for key in ("question", "instruction"))
+        return data.get("source") == "questions" or any(column is not None for column in columns)
+
     def events(self) -> list[Event]:
         """All events so far.
 

@@ -36,7 +36,7 @@ from synoptic.federation.bench import make_bench
 from synoptic.federation.local import LocalFederation
 from synoptic.federation.personal import PersonalStore
 from synoptic.federation.server import RoundFailed, Server
-from synoptic.learning.problem import check_suited
+from synoptic.learning.problem import check_suited, new_adapter
 from synoptic.methods.base import load_method
 from synoptic.models.cache import Budget, parse_bytes
 from synoptic.models.load import shared_model
@@ -68,10 +68,11 @@ def run(recipe: Recipe, observers: Sequence[Observer] = ()) -> RunResult:
     """
     data = build(recipe.data, recipe.seed)
     base = shared_model(recipe.model, recipe.compute.base_dtype)
-    check_suited(base, data)
+    reward = load_method(recipe.method.name)(recipe.method.settings).reward
+    check_suited(base, data, reward)
     if recipe.rounds:
         # Layers, targets or a rank that the base lacks are told before there is a folder.
-        base.new_adapter(recipe.what_is_adapted, recipe.seed)
+        new_adapter(base, recipe.what_is_adapted, recipe.seed, reward)
     folder = new_folder(Path(recipe.output), run_name(recipe))
     with writing(folder):
         write_text(folder.recipe, recipe.to_yaml())
@@ -110,7 +111,8 @@ class Session:
         spill = Path(recipe.compute.cache_dir) if recipe.compute.cache_dir else None
         model = shared_model(recipe.model, recipe.compute.base_dtype)
         self.measured = make_bench(model, data, recipe.what_is_adapted, recipe.train, recipe.seed, recipe.rounds,
-                                   Budget(memory, spill) if recipe.compute.cache else None)  # fmt: skip
+                                   Budget(memory, spill) if recipe.compute.cache else None,
+                                   self.method.reward)  # fmt: skip
         self.bench = self.measured
         if self.method.pools_data:
             self.bench = replace(self.measured, data=replace(data, clients=data.clients.pooled()))
@@ -216,18 +218,34 @@ class Session:
                                 f"mend the clients and go on with --resume {self.folder.path}")  # fmt: skip
 
     def _train(self, t: int) -> bool:
-        waited = self.server.waited
-        started = time.perf_counter()
-        try:
-            self.method.round(self.server, t)
-            self.progress.failed = 0
-        except RoundFailed as error:
-            self.progress.failed += 1
-            self._tell({"type": "round_failed", "round": t, "reason": str(error)})
+        waited, started = self.server.waited, time.perf_counter()
+        done = self._attempt("round_failed", lambda: self.method.round(self.server, t))
+        self.progress.failed = 0 if done else self.progress.failed + 1
+        if t + 1 == self.recipe.rounds:
+            self._end(t)
         spent, waited = time.perf_counter() - started, self.server.waited - waited
         self._spend("train", waited)
         self._spend("communicate", spent - waited)
-        return self.progress.failed > 0
+        return not done
+
+    def _attempt(self, otherwise: str, what: Callable[[], None]) -> bool:
+        """Whether enough clients answered; if not, nothing has changed and an event says so."""
+        try:
+            with self.server.attempt():
+                what()
+        except RoundFailed as error:
+            self.store.undo()
+            self._tell({"type": otherwise, "round": self.server.round, "reason": str(error)})
+            return False
+        return True
+
+    def _end(self, t: int) -> None:
+        """What follows the last round. Without it the run does not count as finished: resuming repeats that round."""
+        self.store.commit(t + 1)  # What the round changed stays, however often the end has to be tried.
+        tries = self.recipe.federation.max_failed_rounds
+        if not any(self._attempt("end_failed", lambda: self.method.end(self.server)) for _ in range(tries)):
+            raise SynopticError(f"too few clients answered after the last round, {tries} times in a row",
+                                f"mend the clients and go on with --resume {self.folder.path}")  # fmt: skip
 
     def _evaluate(self, t: int) -> dict[str, float]:
         whole = self.recipe.evaluate.personal == "every" or t + 1 == self.recipe.rounds

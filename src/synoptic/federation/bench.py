@@ -10,7 +10,9 @@ from synoptic.adapters.spec import AdapterSpec
 from synoptic.core import SynopticError
 from synoptic.data.federated import FederatedData
 from synoptic.learning.classifier import Classifier, ImageRows
-from synoptic.learning.problem import Classification, Problem, make_problem
+from synoptic.learning.preferring import paired
+from synoptic.learning.problem import Classification, Problem, make_problem, new_adapter
+from synoptic.learning.rewarding import RewardSpec
 from synoptic.learning.spec import TrainSpec
 from synoptic.models.cache import Budget
 from synoptic.models.load import Base
@@ -27,10 +29,11 @@ class Bench:
     train: TrainSpec
     seed: int
     rounds: int
+    reward: RewardSpec | None = None
 
     def new_adapter(self) -> TensorDict:
         """The adapter that everybody can make from the recipe alone; its update is zero."""
-        return self.model.new_adapter(self.adapter, self.seed)
+        return new_adapter(self.model, self.adapter, self.seed, self.reward)
 
     @property
     def classification(self) -> Classification:
@@ -62,7 +65,7 @@ class Bench:
 
 def make_bench(
     model: Base, data: FederatedData, adapter: AdapterSpec, train: TrainSpec, seed: int, rounds: int,
-    cache: Budget | None,
+    cache: Budget | None, reward: RewardSpec | None = None,
 ) -> Bench:  # fmt: skip
     """A workbench whose caches hold neighbours client by client.
 
@@ -74,5 +77,8 @@ def make_bench(
         seed: root of all random streams.
         rounds: of the whole run, for schedules.
         cache: memory for frozen prefixes; None recomputes them at every step.
+        reward: what reward models are made of, where these are trained; None for everything else.
     """
-    return Bench(model, data, make_problem(model, data, cache), adapter, train, seed, rounds)
+    if reward is not None:
+        data = paired(data, reward)
+    return Bench(model, data, make_problem(model, data, cache, reward), adapter, train, seed, rounds, reward)

@@ -35,6 +35,7 @@ class PersonalStore:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._changed: dict[int, Entry] = {}
+        self._kept: dict[int, Entry] = {}
         self.versions: dict[int, int] = {}
 
     def load(self, client: int) -> Entry:
@@ -48,7 +49,7 @@ class PersonalStore:
             except (OSError, SynopticError) as error:
                 raise SynopticError(f"the personal state of client {client} in {path} is missing or damaged",
                                     "resume from an older checkpoint, or start the run anew") from error  # fmt: skip
-        return {}
+        return self._kept.get(client, {})
 
     def store(self, client: int, entry: Entry) -> None:
         """Remember fields until the next commit."""
@@ -57,10 +58,15 @@ class PersonalStore:
     def commit(self, round_: int) -> None:
         """Write what changed as version ``round_``; without a folder, keep it in memory."""
         if self._folder is None:
-            return
-        for client, entry in self._changed.items():
-            write_bytes(self._path(client, round_), encode(entry))
-            self.versions[client] = round_
+            self._kept |= self._changed
+        else:
+            for client, entry in self._changed.items():
+                write_bytes(self._path(client, round_), encode(entry))
+                self.versions[client] = round_
+        self._changed.clear()
+
+    def undo(self) -> None:
+        """Forget what changed since the last commit."""
         self._changed.clear()
 
     def clean(self, wanted: Sequence[dict[int, int]]) -> None:
@@ -74,7 +80,7 @@ class PersonalStore:
 
     def clients(self) -> list[int]:
         """Everybody who has personal state, ascending."""
-        return sorted({*self._changed, *self.versions})
+        return sorted({*self._changed, *self._kept, *self.versions})
 
     def hash(self) -> str:
         """Content hash of everybody's state."""

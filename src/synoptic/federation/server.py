@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ from synoptic.adapters.stack import expand
 from synoptic.core import SynopticError
 from synoptic.core.seeds import numpy_generator
 from synoptic.federation.bench import Bench
+from synoptic.federation.cohort import PersonalLeak
+from synoptic.federation.joint import Joint
 from synoptic.federation.ledger import EVALUATION, Ledger
 from synoptic.federation.message import (
     Each,
@@ -78,6 +81,7 @@ class Server:
         self.work: Work = {"steps": 0.0, "examples": 0.0}
         self._federation = federation
         self._spec = spec
+        self._joint: Joint | None = None
 
     @property
     def clients(self) -> int:
@@ -109,14 +113,14 @@ class Server:
             Valid replies in client order, failures beside them.
 
         Raises:
-            RoundFailed: fewer valid replies than the recipe's ``federation.min_replies``.
+            RoundFailed: fewer valid replies than the recipe's ``federation.min_replies``; not inside `as_one`.
         """
         clients, payload = self._addressed(to, payload)
         for name, field in payload.items():
             sizes = [field_bytes(field[place]) for place in range(len(clients))] if isinstance(field, Each) else None
             self.ledger.add("down", task, name, sum(sizes) if sizes is not None else _plain(field) * len(clients))
         started = time.perf_counter()
-        parts = self._federation.deliver(task, clients, self.round, payload)
+        parts = self._delivered(task, clients, payload)
         self.waited += time.perf_counter() - started
         for part in parts:
             add_work(self.work, part.work)
@@ -153,6 +157,38 @@ class Server:
         self._enough(task, len(replies) + len(replies.failures), kept)
         return kept
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """If too few clients answer, the state and the log are as they were before; work and bytes were spent."""
+        state, log = self.state.copy(), dict(self.log)
+        try:
+            yield
+        except RoundFailed:
+            self.state.put_back(state)
+            self.log = log
+            raise
+
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """Count several asks as one for ``federation.min_replies``: groups of clients that are asked different things.
+
+        Any of them may come back without a reply; then it has no fields.
+
+        Raises:
+            RoundFailed: too few valid replies of all clients together, whoever failed once counting as missing.
+            Exception: whatever a task raised, when nobody at all answered.
+        """
+        self._joint = joint = Joint()
+        try:
+            yield
+        finally:
+            self._joint = None
+        if joint.errors and not joint.answered:
+            raise joint.errors[0]
+        if joint.asked:
+            answers = Replies(sorted(joint.answered), {}, joint.failures)
+            self._enough(joint.task, len(joint.asked), answers)
+
     def fit(self, start: TensorDict, examples: int, loss: Loss, train: TrainSpec) -> Fitted:
         """Training on the server: `Cohort.fit` for one adapter and ``examples`` rows that ``loss`` knows by number.
 
@@ -178,7 +214,23 @@ class Server:
         own = {name: value.pick(order) if isinstance(value, Each) else value for name, value in payload.items()}
         return [to[place] for place in order], own
 
+    def _delivered(self, task: str, clients: list[int], payload: dict[str, Field | Each]) -> list[Replies]:
+        try:
+            return self._federation.deliver(task, clients, self.round, payload)
+        except PersonalLeak:
+            raise
+        except Exception as error:
+            if self._joint is None:
+                raise
+            # That all clients of one ask raise is a mistake of the method only if those of the others do too.
+            self._joint.errors.append(error)
+            reason = str(error) or type(error).__name__
+            return [Replies([], {}, [Failure(client, self.round, task, reason) for client in clients])]
+
     def _enough(self, task: str, asked: int, replies: Replies) -> None:
+        if self._joint is not None:
+            self._joint.take(task, replies)
+            return
         needed = self._spec.fewest_replies(asked)
         if task != EVALUATION and len(replies) < needed:
             reasons = "; ".join(str(failure) for failure in replies.failures[:3])

@@ -49,6 +49,16 @@ class State:
         """The field, or None."""
         return self.__dict__["_fields"].get(name)
 
+    def copy(self) -> dict[str, Field]:
+        """Everything as it is now, for `put_back`; nothing that is done to the state later reaches it."""
+        fields: dict[str, Field] = self.__dict__["_fields"]
+        return {name: field.clone() if isinstance(field, TensorDict | Tensor) else field
+                for name, field in fields.items()}  # fmt: skip
+
+    def put_back(self, fields: dict[str, Field]) -> None:
+        """Replace everything by what `copy` gave."""
+        self.__dict__["_fields"] = dict(fields)
+
     def dump(self) -> bytes:
         """Bytes of everything."""
         return encode(self.__dict__["_fields"])

@@ -8,7 +8,7 @@ Legend: K clients, N = K * B rows (client-major), T tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -120,6 +120,17 @@ class AnswerRows:
         """The rows' prompts without their answers, at depth 0, for decoding."""
         rows = self.rows(positions).prompts()
         return Begun(self._hidden(worn, positions, rows, 0), rows, 0)
+
+    def completed(self, worn: Tensors, positions: NDArray[np.int64], answers: Sequence[str]) -> Begun:
+        """The rows at ``positions [N]`` with other answers, such as a policy's; only pictures are remembered."""
+        words, places = self._table.words, self._place[positions]
+        assert words is not None
+        grids = [self._grids[picture] for picture in self._pictures[self._picture[places]].tolist()]
+        where = [f"row {position} of {self._table.name}" for position in positions]
+        asked = [words.questions[position] for position in positions]
+        rows = self._model.prompts.encode(asked, grids, answers, where, made_up=True)
+        depth = self._model.entry(worn)
+        return Begun(self._hidden(worn, positions, rows, depth), rows, depth)
 
     def _hidden(self, worn: Tensors, positions: NDArray[np.int64], rows: Sequences, depth: int) -> Tensor:
         features = self._features(worn, positions)

@@ -33,15 +33,12 @@ from synoptic.learning.objectives.grpo import (
     is_clipped,
     k3,
     mixture,
+    settled,
     zero_variance,
 )
 
 MEASURES = ("reward", "kl", "entropy", "zero_variance", "clip_fraction")
 """What `PolicyLoss.measures` tells, in this order."""
-
-RESOLUTION = 1e-5
-"""Log-probabilities nearer than this are the same: they come from logits of up to 100, of which float32 keeps 6e-6.
-Without it the policy would be pulled towards its own rounding errors, which Adam blows up to whole steps."""
 
 
 class PolicySpec(Section):
@@ -141,7 +138,7 @@ class PolicyLoss:
         latents, texts = self._problem.pair(worn, batch.rows)
         logits = self._problem.classifier.similarities(latents, texts)
         log_p, labels = logits.log_softmax(-1), self._problem.targets(batch.rows)
-        reference = _settled(self._reference[batch.rows], log_p)
+        reference = settled(self._reference[batch.rows], log_p)
         log_old = self._old(worn, batch, log_p)
         with torch.no_grad():
             actions, weight = self._answers(latents, texts, log_old, batch)
@@ -199,9 +196,3 @@ class PolicyLoss:
         places = torch.from_numpy(batch.clients)
         self._sums.index_add_(0, places, sums)
         self._rows.index_add_(0, places, batch.weight.sum(1))
-
-
-def _settled(reference: Tensor, log_p: Tensor) -> Tensor:
-    """The reference where it can be told from the policy, the policy's own values where not."""
-    own = log_p.detach()
-    return torch.where((reference - own).abs() <= RESOLUTION, own, reference)

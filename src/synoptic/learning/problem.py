@@ -5,8 +5,7 @@ Legend: K clients, n examples, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,22 +14,25 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 from torch import Tensor
 
-from synoptic.adapters.stack import leaves
+from synoptic.adapters.spec import AdapterSpec
 from synoptic.core import SynopticError
-from synoptic.data.clients import ClientIndex
 from synoptic.data.federated import FederatedData
 from synoptic.learning.answering import AnswerLoss, AnswerRows, predict
 from synoptic.learning.classifier import ClassificationLoss, Classifier, ImageRows
-from synoptic.learning.fit import Loss, Tensors
+from synoptic.learning.fit import Loss
 from synoptic.learning.objectives.contrastive import correct
+from synoptic.learning.preferring import Preferring, check_pairs
+from synoptic.learning.rewarding import RewardSpec, new_reward_adapter
+from synoptic.learning.splits import Part, Splits, Stack, looked_at_once, neighbours, worn
 from synoptic.models.answerer import Answerer
 from synoptic.models.cache import Budget
 from synoptic.models.dual_encoder import DualEncoder
 from synoptic.models.load import Base
 
-Stack = TensorDict | Mapping[str, Tensor]
-Part = Literal["train", "test"]
-Splits = Mapping[str, NDArray[np.int64]]
+__all__ = [
+    "Answering", "Classification", "Part", "Problem", "Splits", "Stack", "candidates", "check_suited", "make_problem",
+    "new_adapter",
+]  # fmt: skip
 
 
 class Problem(Protocol):
@@ -141,36 +143,44 @@ class Answering:
 
     def score_all(self, stack: Stack, splits: Splits) -> dict[str, dict[str, Tensor]]:
         """Every row is looked at once, however many splits it is in; see `Problem.score_all`."""
-        if not splits:
-            return {}
-        union, place = np.unique(np.concatenate(list(splits.values())), return_inverse=True)
-        scores = self.score(stack, union, "global")
-        parts = torch.from_numpy(place).split([len(positions) for positions in splits.values()])
-        return {split: {name: each[:, part] for name, each in scores.items()}
-                for split, part in zip(splits, parts, strict=True)}  # fmt: skip
+        return looked_at_once(splits, lambda positions: self.score(stack, positions, "global"))
 
 
-def make_problem(model: Base, data: FederatedData, cache: Budget | None) -> Classification | Answering:
-    """The problem that data pose to a base.
+def make_problem(model: Base, data: FederatedData, cache: Budget | None, reward: RewardSpec | None = None) -> Problem:
+    """The problem that data pose to a base; with ``reward`` it is to tell better answers from worse ones.
 
     Raises:
-        SynopticError: questions for a dual encoder, or classes for a generative model.
+        SynopticError: data that the base cannot learn from, see `check_suited`.
     """
-    check_suited(model, data)
+    check_suited(model, data, reward)
+    if reward is not None:
+        return Preferring(model, data, reward, cache)
     return Answering(model, data, cache) if isinstance(model, Answerer) else Classification(model, data, cache)
 
 
-def check_suited(model: Base, data: FederatedData) -> None:
+def new_adapter(model: Base, spec: AdapterSpec, seed: int, reward: RewardSpec | None = None) -> TensorDict:
+    """A fresh adapter of a base, with a scalar head where ``reward`` asks for one.
+
+    Raises:
+        SynopticError: layers, targets or a rank that this base does not have; or nothing to train at all.
+    """
+    return model.new_adapter(spec, seed) if reward is None else new_reward_adapter(model, spec, reward, seed)
+
+
+def check_suited(model: Base, data: FederatedData, reward: RewardSpec | None = None) -> None:
     """Refuse data that a base cannot learn from.
 
     Raises:
-        SynopticError: questions for a dual encoder, or classes for a generative model.
+        SynopticError: questions for a dual encoder, or classes for a generative model; with ``reward``, which suits
+            both, data without pairs of answers.
     """
     asks = data.asks
-    if isinstance(model, Answerer) and not asks:
+    if reward is not None:
+        check_pairs(data, reward)
+    elif isinstance(model, Answerer) and not asks:
         raise SynopticError(f"{model.name} answers questions, and {data.train.name} has classes and no questions",
                             "set model=tiny-clip, or data with questions")  # fmt: skip
-    if isinstance(model, DualEncoder) and asks:
+    elif isinstance(model, DualEncoder) and asks:
         raise SynopticError(f"{model.name} tells classes apart, and {data.train.name} asks questions",
                             "set model=tiny-vlm, or data with classes")  # fmt: skip
 
@@ -185,15 +195,3 @@ def candidates(data: FederatedData, split: str) -> NDArray[np.int64]:
     if split == "global":
         return np.sort(np.concatenate([data.base_classes, data.novel_classes]))
     return data.base_classes
-
-
-def worn(stack: Stack) -> Tensors:
-    """A stack by tensor names."""
-    return leaves(stack) if isinstance(stack, TensorDict) else stack
-
-
-def neighbours(clients: ClientIndex) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Training positions client by client, validation after them, and where each client's begin: a cache's order."""
-    order = np.concatenate([clients.train_rows.positions, clients.val_rows.positions])
-    starts = np.concatenate([clients.train_rows.offsets, len(clients.train_rows.positions) + clients.val_rows.offsets])
-    return order, starts

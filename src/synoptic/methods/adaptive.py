@@ -68,17 +68,28 @@ class Adaptive(Method):
         server.state.group = torch.full((clients,), -1)
 
     def round(self, server: Server, t: int) -> None:
-        """Look at whom there is to look at, train the others group by group; after the last round they choose."""
+        """Look at whom there is to look at, train the others group by group; enough of all of them must answer."""
         looked_at = [client for client in server.sampled if self._to_probe(server, client, t)]
-        losses: list[Replies] = [self._probe(server, looked_at, t)] if looked_at else []
         rest = [client for client in server.sampled if client not in looked_at]
-        for number, members in self._by_group(server, rest):
-            losses.append(self._train(server, number, members))
-        weights = torch.cat([replies.examples for replies in losses])
-        server.log["loss"] = float((torch.cat([replies.loss for replies in losses]) * weights).sum() / weights.sum())
+        with server.as_one():
+            told: list[Replies] = [self._probe(server, looked_at, t)] if looked_at else []
+            for number, members in self._by_group(server, rest):
+                told.append(self._train(server, number, members))
+        heard = [replies for replies in told if len(replies)]
+        weights = torch.cat([replies.examples for replies in heard])
+        server.log["loss"] = float((torch.cat([replies.loss for replies in heard]) * weights).sum() / weights.sum())
         server.log |= self._told(server)
-        if self.settings.deliver == "validate" and t + 1 == server.bench.rounds:
-            self._deliver(server)
+
+    def end(self, server: Server) -> None:
+        """After the last round everybody chooses, group by group."""
+        if self.settings.deliver == "global":
+            return
+        groups = [(number, members) for number, members in self._by_group(server, range(server.clients)) if number >= 0]
+        with server.as_one():
+            told = [server.ask("choose", to=members, **self._down(server, number)) for number, members in groups]
+        choices = [replies.choice for replies in told if len(replies)]
+        if choices:
+            server.log |= shares_of(torch.cat(choices))
 
     def _to_probe(self, server: Server, client: int, t: int) -> bool:
         again = self.settings.again
@@ -90,6 +101,8 @@ class Adaptive(Method):
         s, length = server.state, self.settings.probe
         done = s.probes[clients]
         replies = server.ask("probe", to=clients, spell=Each(done // length), step=Each(done % length))
+        if not len(replies):
+            return replies
         if "summary" not in s:
             s.summary = torch.zeros(server.clients, *replies.summary.shape[1:])
         probes, kept = s.probes.clone(), s.summary.clone()
@@ -147,6 +160,8 @@ class Adaptive(Method):
             return server.ask("train", to=members)
         share = s.share[number]
         replies = server.ask("train", to=members, share=share.to(torch.uint8), **self._down(server, number))
+        if not len(replies):
+            return replies
         merged = mean(replies.shared, replies.examples)
         rows = {name: s.shared[name].clone() for name in names(s.shared)}
         for name in names(merged):
@@ -163,13 +178,6 @@ class Adaptive(Method):
         # What comes back under the name of what was sent is checked against it, so only like is named alike.
         key = "shared" if chosen == shared_names(fresh, s.share[number]) else "inherited"
         return {key: TensorDict({name: s.shared[name][number] for name in chosen}, [])} if chosen else {}
-
-    def _deliver(self, server: Server) -> None:
-        """Everybody chooses, group by group."""
-        groups = [(number, members) for number, members in self._by_group(server, range(server.clients)) if number >= 0]
-        choices = [server.ask("choose", to=members, **self._down(server, number)).choice for number, members in groups]
-        if choices:
-            server.log |= shares_of(torch.cat(choices))
 
     def _told(self, server: Server) -> dict[str, float]:
         """How many groups share something, how many clients are in them, and how much of A and of B is shared."""

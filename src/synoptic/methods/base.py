@@ -7,6 +7,7 @@ kept on the object, so a run stops after any round and resumes bit for bit.
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
@@ -14,11 +15,13 @@ from typing import Any, ClassVar
 from tensordict import TensorDict
 
 from synoptic.adapters.spec import AdapterSpec
+from synoptic.adapters.stack import expand, trainable_names
 from synoptic.core import Section, SynopticError
 from synoptic.core.errors import nearest
 from synoptic.federation.cohort import Cohort, task
 from synoptic.federation.message import Replies
 from synoptic.federation.server import Server
+from synoptic.learning.rewarding import RewardSpec
 from synoptic.methods.evaluation import evaluate_cohort
 
 __all__ = ["Cohort", "Method", "Replies", "Section", "Server", "load_method", "register", "registry", "task"]
@@ -37,6 +40,7 @@ class Method:
         defaults: recipe values, by dotted key, that suit this method better than the general ones.
         personal: name patterns of tensors that belong to the client and may never be in a reply.
         pools_data: whether all clients' data are put in one place first (only a ceiling does that).
+        reward: what reward models are made of, if the method trains these; its data then are pairs of answers.
         has_shared, has_personal: which models there are to evaluate. These and ``personal`` may depend on the settings.
     """
 
@@ -52,6 +56,7 @@ class Method:
     pools_data: ClassVar[bool] = False
     has_shared: bool = True
     has_personal: bool = False
+    reward: RewardSpec | None = None
 
     def __init__(self, settings: Section | None = None) -> None:
         self.settings: Any = settings if settings is not None else self.Settings()
@@ -62,6 +67,12 @@ class Method:
     def round(self, server: Server, t: int) -> None:
         """One round; ``t`` counts from 0."""
         raise NotImplementedError(f"{type(self).__name__} must say what the server does in a round")
+
+    def end(self, server: Server) -> None:
+        """What follows the last round, such as asking everybody once more; ``server.round`` is still the last one.
+
+        It is tried again where too few clients answer, and a run does not finish without it.
+        """
 
     def shared_model(self, server: Server) -> TensorDict | None:
         """The adapter to evaluate and export as everybody's; None is the untouched base."""
@@ -75,6 +86,27 @@ class Method:
     def personal_model(self, cohort: Cohort, shared: TensorDict | None) -> TensorDict | None:
         """Each client's own model as a stack ``[K]``, with the help of `broadcast`; None where a method has none."""
         return None
+
+    def newcomer(self, cohort: Cohort, shared: TensorDict | None) -> tuple[TensorDict, list[str]] | None:
+        """How clients begin that come when the run is over.
+
+        What is personal they train, and the rest stays as the federation gives it; where nothing is, they train a copy
+        of everybody's model.
+
+        Args:
+            cohort: the newcomers, with their data and nothing kept.
+            shared: `broadcast`.
+
+        Returns:
+            Their first adapters ``[K]`` and name patterns of what they may train; None where the federation has
+            nothing to give.
+        """
+        if shared is None or not (self.has_shared or self.personal):
+            return None
+        start = self.personal_model(cohort, shared) if self.has_personal else None
+        start = expand(shared, len(cohort)) if start is None else start
+        own = [name for name in trainable_names(start) if any(fnmatchcase(name, pattern) for pattern in self.personal)]
+        return start, own or ["*"]
 
     @task
     def evaluate(self, cohort: Cohort, splits: str, adapter: TensorDict | None = None) -> Replies:

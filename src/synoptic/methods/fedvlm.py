@@ -91,14 +91,17 @@ class FedVLM(Method):
             server.state.shared = shared
 
     def round(self, server: Server, t: int) -> None:
-        """Broadcast the shared parts, train, merge; after the last round everybody may fine-tune."""
+        """Broadcast the shared parts, train, merge."""
         replies = server.ask("train", **self._down(server, server.sampled, t))
         if self.rule.sends:
             self._merge(server, replies)
         server.log["loss"] = float((replies.loss * replies.examples).sum() / replies.examples.sum())
-        if self.settings.finetune and t + 1 == server.bench.rounds:
+
+    def end(self, server: Server) -> None:
+        """Everybody may fine-tune."""
+        if self.settings.finetune:
             everybody = range(server.clients)
-            server.ask("finetune", to=everybody, **self._down(server, everybody, t))
+            server.ask("finetune", to=everybody, **self._down(server, everybody, server.round))
 
     def _merge(self, server: Server, replies: Replies) -> None:
         sent = over(replies.shared, part(self._first(server, replies.clients, server.round), {"scale"}))
@@ -162,6 +165,11 @@ class FedVLM(Method):
         """The own parts with the newest shared ones (or the client's own last); fine-tuned where that was done."""
         stack = self._delivered(cohort, self._worn(cohort, shared))
         return over(stack, cohort.personal.adapter("tuned", part(stack, PAIR))) if self.settings.finetune else stack
+
+    def newcomer(self, cohort: Cohort, shared: TensorDict | None) -> tuple[TensorDict, list[str]] | None:
+        """Shared parts and what was merged stay; newcomers train the others, or all of them where nothing is kept."""
+        begun = super().newcomer(cohort, shared)
+        return begun and (begun[0], names(part(begun[0], self.rule.kept or ALL)))
 
     def _delivered(self, cohort: Cohort, stack: TensorDict) -> TensorDict:
         if self.settings.deliver == "own":

@@ -161,6 +161,21 @@ class DualEncoder(FrozenBase):
                 z = self.text.finish(hidden, pool, int(depth)).float()
         return F.normalize(self._head("text", z), dim=-1).view(clients, count, -1)
 
+    def text_rows(self, tokens: Tokens, prefix: Tensor, depth: Depth) -> Tensor:
+        """Normalised embeddings ``[N, E]`` of client-major texts, each client's own ones, wearing whatever is worn.
+
+        Raises:
+            SynopticError: a text prompt is worn, which is for texts that all clients share.
+        """
+        if "text/prompt/context" in self._worn:
+            raise SynopticError("a text prompt is worn where every client has its own texts",
+                                "adapt the text tower by lora or head")  # fmt: skip
+        z = prefix
+        if depth != READY:
+            with self.precision():
+                z = self.text.finish(prefix, tokens.pool_N, int(depth)).float()
+        return F.normalize(self._head("text", z), dim=-1)
+
     # -- both -------------------------------------------------------------------------------------------------------
 
     def logits(self, image_KBE: Tensor, text_KCE: Tensor) -> Tensor:

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from synoptic.core.files import read_json, write_json
+from synoptic.experiment.report.gather import gather
 from synoptic.experiment.report.headline import headline
+from synoptic.experiment.report.page import Request, make_page
+from synoptic.experiment.report.render import render
 from written import scenes_of, write_run
 
 
@@ -85,3 +89,15 @@ def test_a_number_that_is_none_leads_nothing(tmp_path: Path) -> None:
     write_run(tmp_path / "c", "fedavg", "train.lr=0.5", metrics=nothing)
     (tmp_path / "b" / "summary.json").unlink()
     assert said(tmp_path) == "2 methods compared; no accuracy that they share was measured."
+
+
+def test_of_questions_it_speaks_of_questions(tmp_path: Path) -> None:
+    for method, level in (("fedavg", 0.7), ("fedprox", 0.8)):
+        path = write_run(tmp_path / method, method, "data=questions", level=level)
+        summary = read_json(path / "summary.json")
+        summary["metrics"] = {name: value for name, value in summary["metrics"].items() if "/global/" in name}
+        write_json(path / "summary.json", summary)
+    assert said(tmp_path).startswith("fedprox has the highest accuracy on all test questions: 80.0 %")
+    page = render(make_page(Request(gather([tmp_path]).groups, examples=False)))
+    assert "Share of all test questions that are answered exactly." in page
+    assert "among the names of" not in page

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asking import questions
 from rooms import digits, shared_out, world
 from synoptic.data.federated import FederatedData
 from synoptic.data.inspect import class_counts
@@ -37,6 +38,29 @@ def test_the_table_counts_examples_by_client_and_class(scene: Scene) -> None:
     assert block.about[0].startswith("Seed 3. 4 clients, 72 training examples (from ")
     assert "of 7 base classes (3 more are novel)" in block.about[0]
     assert "40 test examples are nobody's training data." in block.about[0]
+
+
+def test_of_questions_the_sentence_speaks_of_questions(scene: Scene) -> None:
+    data = questions()
+    block = holdings(scene, data, 0)
+    assert "3 clients, 60 training questions (each 18) of 2 kinds of questions; a client holds" in block.about[0]
+    assert "24 test questions are nobody's training data." in block.about[0]
+    assert [figure.title for figure in block.figures] == [
+        "examples by client and kind",
+        "examples by client and domain",
+    ]
+    assert "class" not in block.about[0] + block.figures[0].about
+
+
+@pytest.mark.parametrize(("answers", "said"), [(3, " of 3 answers; a client holds"), (1, " (each 18). 24 test")])
+def test_questions_of_files_are_counted_by_answer_where_answers_are_few(scene: Scene, answers: int, said: str) -> None:
+    data = replace(questions(), origin=None)
+    names = tuple(f"answer {k}" for k in range(answers))
+    labels = np.arange(len(data.train)) % answers
+    train = replace(data.train, labels=labels, class_names=names, domains=None, domain_names=())
+    block = holdings(scene, replace(data, train=train, base_classes=np.arange(answers)), 0)
+    assert said in block.about[0]
+    assert [figure.title for figure in block.figures] == ["examples by client and answer"] * (answers > 1)
 
 
 def test_domains_have_a_picture_of_their_own(scene: Scene) -> None:

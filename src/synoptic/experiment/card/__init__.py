@@ -3,7 +3,8 @@
 It names no client, and no place on the machine that trained.
 """
 
+from synoptic.experiment.card.newcomer import write_newcomer_card
 from synoptic.experiment.card.page import write_card
 from synoptic.experiment.card.subject import Subject
 
-__all__ = ["Subject", "write_card"]
+__all__ = ["Subject", "write_card", "write_newcomer_card"]

@@ -16,20 +16,26 @@ SHOWN = 20
 
 def data(subject: Subject) -> Iterator[str]:
     """Where the examples came from, how many there were, and how they were shared out."""
-    about, spec = subject.about, subject.run.recipe["data"]
-    sizes = about.sizes
-    dropped = f"; {sizes.dropped:,} left out of training because the test part has the same picture"
+    sizes, spec = subject.about.sizes, subject.run.recipe["data"]
     domains = f" ({', '.join(sizes.domain_names)})" if sizes.domain_names else ""
     yield bullets(
-        f"source: {_source(spec)}",
-        *(_classes(about.words) if about.words is not None else _questions(spec)),
-        f"examples: {sizes.train:,} for training, {sizes.test:,} for testing" + (dropped if sizes.dropped else ""),
+        *examples(subject),
         f"clients: {sizes.clients:,}, with {sizes.fewest:,} to {sizes.most:,} training examples each "
         f"(median {sizes.median:,.0f})",
         f"who holds what: {_partition(spec)}",
         f"domains: {sizes.domains}{domains}" if sizes.domains else None,
     )
     yield "This card names no client."
+
+
+def examples(subject: Subject) -> Iterator[str]:
+    """Where the examples came from, what they are, and how many there were."""
+    about, spec = subject.about, subject.run.recipe["data"]
+    yield f"source: {_source(spec)}"
+    yield from _classes(about.words) if about.words is not None else _questions(spec)
+    dropped = f"; {about.sizes.dropped:,} left out of training because the test part has the same picture"
+    counts = f"examples: {about.sizes.train:,} for training, {about.sizes.test:,} for testing"
+    yield counts + (dropped if about.sizes.dropped else "")
 
 
 def _classes(words: Words) -> Iterator[str]:

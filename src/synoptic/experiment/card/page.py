@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
@@ -38,7 +38,12 @@ def write_card(subject: Subject, command: str) -> str:
         ("Use and limits", limits(subject)),
         ("How this folder was made", _made(subject, command)),
     ]
-    parts = [_front_matter(subject), *_head(subject)]
+    return assembled(subject, _head(subject), sections)
+
+
+def assembled(subject: Subject, head: Iterable[str], sections: Iterable[tuple[str, Iterable[str]]]) -> str:
+    """A card of front matter, opening paragraphs, and titled sections of paragraphs."""
+    parts = [_front_matter(subject), *head]
     for title, paragraphs in sections:
         parts += [f"## {title}", *paragraphs]
     return "\n\n".join(map(_wrapped, parts)) + "\n"
@@ -74,7 +79,12 @@ def _head(subject: Subject) -> Iterator[str]:
     how = "inside the weights of its base" if subject.merged else "for the frozen base"
     yield (f"A {whose} {how} `{subject.base}`, from a federated run with {subject.about.sizes.clients:,} clients. "
            f"{run.method}: {subject.about.method}.")  # fmt: skip
-    yield "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in _facts(subject))])
+    yield facts(subject)
+
+
+def facts(subject: Subject) -> str:
+    """The table of base, what is adapted, size and run."""
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in _facts(subject))])
 
 
 def _facts(subject: Subject) -> Iterator[tuple[str, str]]:

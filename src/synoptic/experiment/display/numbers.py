@@ -35,8 +35,10 @@ def value_text(name: str, value: float) -> str:
 
 
 def headlines(metrics: Mapping[str, float]) -> str:
-    """The one or two accuracies to watch: ``shared/base 71.2 %``; empty when nothing was measured."""
+    """The one or two accuracies to watch: ``shared/base 71.2 %``; a preference without any; else empty."""
     found = [(split, f"{split}/accuracy/mean") for split in _HEADLINES if f"{split}/accuracy/mean" in metrics]
     if not found:
         found = [(name.removesuffix("/accuracy/mean"), name) for name in metrics if name.endswith("/accuracy/mean")][:1]
+    if not found:
+        found = [(name.removesuffix("/mean"), name) for name in metrics if name.endswith("/preference/mean")][:1]
     return "  ".join(f"{label} {value_text(name, metrics[name])}" for label, name in found)

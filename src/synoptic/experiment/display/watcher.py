@@ -83,6 +83,10 @@ class LineWatcher(Watcher):
         """A round that changed nothing."""
         self.say(f"round {event['round'] + 1} failed: {event['reason']}", "yellow")
 
+    def on_end_failed(self, event: Event) -> None:
+        """What follows the last round, which is tried again."""
+        self.say(f"after the last round: {event['reason']}", "yellow")
+
     def on_checkpoint_skipped(self, event: Event) -> None:
         """A damaged checkpoint on resuming."""
         self.say(f"left out: {event['reason']}", "yellow")

@@ -16,6 +16,7 @@ from synoptic.experiment.report.palette import sentinel, series_colour
 from synoptic.experiment.report.parts import DASH, Block, Cell, Figure, Grid, row, sentence, shortened
 from synoptic.experiment.report.results import NOTHING, before_and_after, row_title
 from synoptic.experiment.report.scene import Scene
+from synoptic.experiment.report.terms import about_column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +73,7 @@ def figure(scene: Scene, title: str, about: str, entries: Sequence[Bar], column:
 def _column(scene: Scene, table: Table, column: Column) -> Figure:
     entries = [Bar(row_title(scene, one), _colour(scene, one.label, one.model), one.cells.get(column.name))
                for one in table.rows]  # fmt: skip
-    return figure(scene, column.name, sentence(column.about), entries, column)
+    return figure(scene, column.name, about_column(column, scene.asks), entries, column)
 
 
 def _single(scene: Scene, table: Table, columns: Sequence[Column]) -> list[Figure]:
@@ -112,7 +113,8 @@ def _domains(scene: Scene) -> list[Figure]:
 
 def _domain(scene: Scene, measure: str) -> Figure:
     name = measure.removeprefix(DOMAIN).removesuffix(MEAN)
-    column = Column(f"domain {name}", measure, "share", f"accuracy on test examples of trained classes in {name}")
+    of = "test questions" if scene.asks else "test examples of trained classes"
+    column = Column(f"domain {name}", measure, "share", f"accuracy on {of} in {name}")
     entries = [Bar(one.name, series_colour(one.number), _over_seeds(scene, one.label, column.full(one.model)))
                for group in scene.finished for one in scene.of(group)]  # fmt: skip
     return figure(scene, column.name, sentence(column.about), entries, column)

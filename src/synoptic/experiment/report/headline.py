@@ -19,6 +19,8 @@ ORDER = ("HM", "base", "local", "global")
 
 NAMES = {"HM": "harmonic mean of base and novel accuracy", "base": "accuracy on base classes",
          "local": "accuracy on clients' own test data", "global": "accuracy among all classes"}  # fmt: skip
+ASKED = NAMES | {"base": "accuracy on questions of trained kinds", "global": "accuracy on all test questions",
+                 "local": "accuracy on clients' own test questions"}  # fmt: skip
 
 
 def headline(scene: Scene) -> str:
@@ -89,13 +91,13 @@ def _several(scene: Scene, table: Table) -> str:
         return f"{plural(len(scene.finished), 'method')} compared; no accuracy that they share was measured."
     ranked = sorted(rows, key=lambda one: -one.cells[column.name].mean)
     best = ranked[0]
-    value = best.cells[column.name]
+    value, name = best.cells[column.name], (ASKED if scene.asks else NAMES)[column.name]
     half = "" if isnan(value.low) else f" ± {100 * value.half:.1f}"
     tied = [one for one in ranked[1:] if one.cells[column.name].mean == value.mean]
     if tied:
         names = ", ".join(row_title(scene, one) for one in [best, *tied])
-        return f"{names} share the highest {NAMES[column.name]}: {100 * value.mean:.1f} %{half}."
-    first = (f"{row_title(scene, best)} has the highest {NAMES[column.name]}: {100 * value.mean:.1f} %{half}, "
+        return f"{names} share the highest {name}: {100 * value.mean:.1f} %{half}."
+    first = (f"{row_title(scene, best)} has the highest {name}: {100 * value.mean:.1f} %{half}, "
              f"over {plural(len(best.seeds), 'seed')}.")  # fmt: skip
     return " ".join(filter(None, [first, _leads(scene, column, best, ranked)]))
 

@@ -23,6 +23,9 @@ MOST = 40
 NAMED = 24
 """Columns that have room for their names."""
 
+COLUMNS = {"class": "Classes", "kind": "Kinds", "answer": "Answers", "domain": "Domains"}
+"""What the columns of a heat map are."""
+
 Floats = NDArray[np.float64]
 
 
@@ -40,10 +43,25 @@ def holdings(scene: Scene, data: FederatedData, seed: int) -> Block:
     """A heat map of clients by class, and one by domain where there are several."""
     by_class = class_counts(data)[:, data.base_classes]
     names = [data.class_names[index] for index in data.base_classes]
-    figures = [_figure(scene, "class", _gathered(by_class, data, names))]
+    figures = [_figure(scene, _kind(data)[0], _gathered(by_class, data, names))] if _told_apart(data) else []
     if len(data.train.domain_names) > 1:
         figures.append(_figure(scene, "domain", _gathered(class_counts(data, "domain"), data, data.train.domain_names)))
     return Block("Who holds what", (_sentence(data, by_class, seed),), figures=tuple(figures))
+
+
+def _kind(data: FederatedData) -> tuple[str, str, str]:
+    """What the classes are called in a title, one, and many: of questions kinds, a column's values, or the answers."""
+    if not data.asks:
+        return "class", "base class", "base classes"
+    spec = data.origin.spec if data.origin is not None else None
+    if spec is not None and spec.source == "questions":
+        return "kind", "kind of question", "kinds of questions"
+    return ("answer", "answer", "answers") if spec is None or spec.label is None else ("class", "class", "classes")
+
+
+def _told_apart(data: FederatedData) -> bool:
+    """Whether there are classes at all: free answers all have the same one."""
+    return not data.asks or len(data.class_names) > 1
 
 
 def _sentence(data: FederatedData, by_class: NDArray[np.int64], seed: int) -> str:
@@ -53,10 +71,12 @@ def _sentence(data: FederatedData, by_class: NDArray[np.int64], seed: int) -> st
     sizes = f"from {held.min():,} to {held.max():,}, median {np.median(held):,.0f}"
     sizes = f"each {held.min():,}" if held.min() == held.max() else sizes
     span = f"{each.min()}" if each.min() == each.max() else f"{each.min()} to {each.max()}"
+    _, one, many = _kind(data)
+    of = f" of {plural(len(data.base_classes), one, many)}{novel}; a client holds {span} of these."
+    rows = "questions" if data.asks else "examples"
     return (
-        f"Seed {seed}. {plural(len(data.clients), 'client')}, {len(data.train):,} training examples ({sizes}) of "
-        f"{plural(len(data.base_classes), 'base class', 'base classes')}{novel}; a client holds {span} of these. "
-        f"{len(data.test):,} test examples are nobody's training data."
+        f"Seed {seed}. {plural(len(data.clients), 'client')}, {len(data.train):,} training {rows} ({sizes})"
+        f"{of if _told_apart(data) else '.'} {len(data.test):,} test {rows} are nobody's training data."
     )
 
 
@@ -87,7 +107,7 @@ def _figure(scene: Scene, what: str, counts: Counts) -> Figure:
     about = f"Training examples by client and {what}; an empty field is none."
     about += f" Here {counts.together}." if counts.together else ""
     if len(counts.columns) > NAMED:
-        about += f" {'Classes' if what == 'class' else 'Domains'} from left to right as in the table."
+        about += f" {COLUMNS[what]} from left to right as in the table."
     drawn = _drawn(scene, what, counts, most)
     rows = [
         row(name, *(_number(value) for value in values))

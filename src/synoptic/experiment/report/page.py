@@ -68,7 +68,8 @@ def make_page(request: Request) -> Page:
     notices = [*request.unfinished, *(sentence for scene in scenes for sentence in _not_finished(scene))]
     parts = [_part(scene, request) for scene in scenes]
     columns = [column for scene in scenes if scene.table is not None for column in scene.table.columns]
-    return Page(title, tuple(notices), tuple(common), tuple(parts), tuple(columns))
+    asks = bool(scenes) and all(scene.asks for scene in scenes)
+    return Page(title, tuple(notices), tuple(common), tuple(parts), tuple(columns), asks)
 
 
 def _part(scene: Scene, request: Request) -> Part:

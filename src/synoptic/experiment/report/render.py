@@ -52,13 +52,14 @@ class Page:
     common: tuple[Block, ...]
     parts: tuple[Part, ...]
     columns: tuple[Column, ...]
+    asks: bool = False
 
 
 class Glossary:
     """Definitions, and which of them the page has used so far."""
 
-    def __init__(self, columns: tuple[Column, ...]) -> None:
-        self._known = glossary(columns)
+    def __init__(self, columns: tuple[Column, ...], asks: bool = False) -> None:
+        self._known = glossary(columns, asks)
         self._used: set[str] = set()
 
     def find(self, text: str) -> dict[str, str] | None:
@@ -82,7 +83,7 @@ def render(page: Page) -> str:
         loader=PackageLoader("synoptic.experiment.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    words = Glossary(page.columns)
+    words = Glossary(page.columns, page.asks)
     environment.filters["breakable"] = breakable
     environment.globals.update(find=words.find, used=words.used, swatch=swatch, drawn=Markup, ident=_ident)
     css = environment.loader.get_source(environment, "report.css")[0] if environment.loader else ""

@@ -78,6 +78,11 @@ class Scene:
         """Whether there is only one method to show."""
         return len(self.groups) == 1
 
+    @property
+    def asks(self) -> bool:
+        """Whether all runs are about questions and answers."""
+        return all(run.asks for group in self.groups for run in group.runs)
+
     def done(self, label: str) -> Group | None:
         """The finished runs of a group."""
         return next((group for group in self.finished if group.label == label), None)

@@ -64,14 +64,41 @@ WORDS: Final[dict[str, str]] = {
     "effect": "What was measured for the claim, with its 95 % interval over paired seeds.",
     "suite hash": "16 hex digits over the runs that decide the claim, seeds left out.",
 }  # fmt: skip
+ASKED: Final[dict[str, str]] = {
+    "training loss": "Cross-entropy of the answers' tokens on the clients' training batches during the round, mean "
+                     "over questions.",
+    "local": "Share of a client's own test questions that are answered exactly, mean over clients.",
+    "worst client": "Share of exact answers on own test questions, of the client with the lowest.",
+    "base": "Share of exact answers on test questions of kinds seen in training.",
+    "novel": "Share of exact answers on test questions of kinds that nobody trained on.",
+    "global": "Share of all test questions that are answered exactly.",
+    "domain": "Share of exact answers on test questions in one domain (a group of sites, or a column's value).",
+    "examples": "How many test questions of its own the client has.",
+}  # fmt: skip
+"""The same words where all that is shown is about questions and answers."""
+
 WORDS["domain"] = "Accuracy on test examples of trained classes in one domain (a style or a place), base names only."
 
 ALIASES: Final = {"± (95 %)": "± and intervals", "evidence": "effect", "communication": "communicating"}
 
 
-def glossary(extra: Sequence[Column]) -> dict[str, str]:
-    """All definitions by word; columns bring their own unless there is a longer one."""
-    return {**{column.name: sentence(column.about) for column in (*COLUMNS, *extra)}, **WORDS}
+def about_column(column: Column, asks: bool) -> str:
+    """What a column's numbers are, as a sentence; ``asks`` says that they are about questions and answers."""
+    return ASKED.get(column.name, sentence(column.about)) if asks else sentence(column.about)
+
+
+def glossary(extra: Sequence[Column], asks: bool = False) -> dict[str, str]:
+    """All definitions by word; columns bring their own unless there is a longer one.
+
+    Args:
+        extra: columns beside the usual ones.
+        asks: whether the page is about questions and answers alone.
+    """
+    return {
+        **{column.name: sentence(column.about) for column in (*COLUMNS, *extra)},
+        **WORDS,
+        **(ASKED if asks else {}),
+    }
 
 
 def meaning(text: str, known: Mapping[str, str]) -> str | None:

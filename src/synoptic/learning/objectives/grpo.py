@@ -16,6 +16,10 @@ from torch import Tensor
 LIMIT = 20.0
 """Log ratios above this are continued along the tangent: e^20 is beyond any use, and e^89 is infinite in float32."""
 
+RESOLUTION = 1e-5
+"""Log-probabilities nearer than this are the same: they come from logits of up to 100, of which float32 keeps 6e-6.
+Without it a policy would be pulled towards its own rounding errors, which Adam blows up to whole steps."""
+
 
 def group_mean(values_G: Tensor, weight_G: Tensor | None = None) -> Tensor:
     """Mean over the group ``[...]``; zero where no member counts."""
@@ -66,6 +70,12 @@ def k3(log_p_G: Tensor, log_reference_G: Tensor) -> Tensor:
     """``u - log u - 1``, ``u = reference / p``: unbiased for KL(p, reference) under p and never negative."""
     apart = log_reference_G - log_p_G
     return _exp(apart) - apart - 1
+
+
+def settled(log_reference: Tensor, log_p: Tensor) -> Tensor:
+    """The reference where it can be told from the policy (`RESOLUTION`), the policy's own values where not."""
+    own = log_p.detach()
+    return torch.where((log_reference - own).abs() <= RESOLUTION, own, log_reference)
 
 
 def categorical_kl(log_p_C: Tensor, log_q_C: Tensor) -> Tensor:

@@ -52,12 +52,17 @@ class Decoded:
         length: tokens of each answer ``[N, G]``.
         log_probability: of each token as the model gives it, without temperature, ``[N, G, T]``; zero behind the end.
         texts: N lists of G texts.
+        drawn_log_probability: the same at the temperature of the draw, before the nucleus is cut out.
+        hidden: what entered the block that was asked for, ``[N, P + (T - 1) G, D]``: the prompt, then the first token
+            of every sample, then the second one; nothing is predicted from the last. None where none was asked for.
     """
 
     ids: Tensor
     length: Tensor
     log_probability: Tensor
     texts: list[list[str]]
+    drawn_log_probability: Tensor
+    hidden: Tensor | None = None
 
 
 class KeyValues:
@@ -90,7 +95,12 @@ def choose(logits: Tensor, how: Decoding, draw: Tensor | None) -> Tensor:
     """
     if how.temperature == 0 or draw is None:
         return logits.argmax(-1)
-    probability, token = (logits / how.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    probability = (logits / how.temperature).softmax(-1)
+    if how.top_p >= 1:
+        # Sorting a vocabulary costs as much as a small decoder, and a whole distribution needs no order.
+        below = probability.cumsum(-1)
+        return (below <= draw[..., None] * below[..., -1:]).sum(-1).clamp(max=probability.shape[-1] - 1)
+    probability, token = probability.sort(dim=-1, descending=True, stable=True)
     before = probability.cumsum(-1) - probability
     inside = torch.where(before < how.top_p, probability, 0.0).cumsum(-1)
     place = (inside <= draw[..., None] * inside[..., -1:]).sum(-1, keepdim=True)
@@ -101,7 +111,7 @@ def choose(logits: Tensor, how: Decoding, draw: Tensor | None) -> Tensor:
 @torch.no_grad()
 def decode(
     model: Answerer, hidden_NPD: Tensor, prompts: Sequences, how: Decoding,
-    generators: Sequence[torch.Generator] | None = None,
+    generators: Sequence[torch.Generator] | None = None, keep: int | None = None,
 ) -> Decoded:  # fmt: skip
     """Answer embedded prompts, wearing whatever is worn.
 
@@ -111,6 +121,7 @@ def decode(
         prompts: the rows, without answers.
         how: how to decode.
         generators: one for each of K clients, whose N / K rows follow one another; each client's draws are its own.
+        keep: a block whose inputs are wanted afterwards.
 
     Raises:
         SynopticError: sampling without generators, or a prompt that leaves no room for an answer.
@@ -122,21 +133,29 @@ def decode(
                             f"{model.decoder.length} that the model can hold", "ask for fewer tokens")  # fmt: skip
     draws = _draws(count, how, generators)
     prompt_N = prompts.prompt.to(device)
-    step = _Steps(model, prompts, how, prompt_N)
+    step = _Steps(model, prompts, how, prompt_N, keep)
     logits_NGV = step.read(hidden_NPD)
-    ids, logps = [], []
+    ids, logps, drawn = [], [], []
     done_NG = torch.zeros(count, how.samples, dtype=torch.bool, device=device)
     for t in range(how.tokens):
         token_NG = choose(logits_NGV, how, None if draws is None else draws[..., t].to(device))
         token_NG = torch.where(done_NG, model.end, token_NG)
-        logp_NG = logits_NGV.log_softmax(-1).gather(-1, token_NG[..., None])[..., 0]
+        logp_NG = _log_probability(logits_NGV, token_NG)
+        as_drawn = how.temperature in (0.0, 1.0)
+        drawn_NG = logp_NG if as_drawn else _log_probability(logits_NGV / how.temperature, token_NG)
         ids.append(token_NG)
         logps.append(torch.where(done_NG, 0.0, logp_NG))
+        drawn.append(torch.where(done_NG, 0.0, drawn_NG))
         done_NG = done_NG | torch.isin(token_NG, model.ends)
         if bool(done_NG.all()) or t + 1 == how.tokens:
             break
         logits_NGV = step.go_on(token_NG, t)
-    return _decoded(model, torch.stack(ids, -1).cpu(), torch.stack(logps, -1).cpu())
+    ids_NGT, logp_NGT, drawn_NGT = (torch.stack(some, -1).cpu() for some in (ids, logps, drawn))
+    return _decoded(model, ids_NGT, logp_NGT, drawn_NGT, torch.cat(step.kept, 1) if step.kept else None)
+
+
+def _log_probability(logits_NGV: Tensor, token_NG: Tensor) -> Tensor:
+    return logits_NGV.log_softmax(-1).gather(-1, token_NG[..., None])[..., 0]
 
 
 def _draws(count: int, how: Decoding, generators: Sequence[torch.Generator] | None) -> Tensor | None:
@@ -151,7 +170,9 @@ def _draws(count: int, how: Decoding, generators: Sequence[torch.Generator] | No
 class _Steps:
     """The decoder's side of decoding: reads prompts, then a token of every sample at a time."""
 
-    def __init__(self, model: Answerer, prompts: Sequences, how: Decoding, prompt_N: Tensor) -> None:
+    def __init__(self, model: Answerer, prompts: Sequences, how: Decoding, prompt_N: Tensor, keep: int | None) -> None:
+        self.kept: list[Tensor] = []
+        self._keep = keep
         self._model = model
         self._prompts = prompts
         self._samples = how.samples
@@ -181,8 +202,12 @@ class _Steps:
         return self._logits(self._run(words, self._model.family.later(position_NG), mask))
 
     def _run(self, hidden: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        decoder = self._model.decoder
         with self._model.precision():
-            return self._model.decoder.run(hidden, positions, mask=mask, cache=self._cache).float()
+            if self._keep is not None:
+                hidden = decoder.run(hidden, positions, 0, self._keep, mask, self._cache).float()
+                self.kept.append(hidden)
+            return decoder.run(hidden, positions, self._keep or 0, None, mask, self._cache).float()
 
     def _logits(self, hidden: Tensor) -> Tensor:
         with self._model.precision():
@@ -190,12 +215,14 @@ class _Steps:
         return logits
 
 
-def _decoded(model: Answerer, ids_NGT: Tensor, logp_NGT: Tensor) -> Decoded:
+def _decoded(
+    model: Answerer, ids_NGT: Tensor, logp_NGT: Tensor, drawn_NGT: Tensor, hidden_NSD: Tensor | None
+) -> Decoded:
     ended_NGT = torch.isin(ids_NGT, model.ends.cpu())
     length_NG = torch.where(ended_NGT.any(-1), ended_NGT.int().argmax(-1) + 1, ids_NGT.shape[-1])
     texts = [[_text(model, ids, ended) for ids, ended in zip(row, marks, strict=True)]
              for row, marks in zip(ids_NGT, ended_NGT, strict=True)]  # fmt: skip
-    return Decoded(ids_NGT, length_NG, logp_NGT, texts)
+    return Decoded(ids_NGT, length_NG, logp_NGT, texts, drawn_NGT, hidden_NSD)
 
 
 def _text(model: Answerer, ids_T: Tensor, ended_T: Tensor) -> str:

@@ -69,13 +69,19 @@ class Decoder:
             hidden_NTD = layer(hidden_NTD, attention_mask=mask, position_embeddings=rotary, past_key_values=cache)
         return hidden_NTD
 
-    def finish(self, hidden_NTD: Tensor, positions: Tensor, start: int, chosen_NA: Tensor) -> Tensor:
-        """Blocks from ``start`` on, for what is read of them alone: ``[N, A, D]`` at the places ``chosen_NA``."""
+    def finish(
+        self, hidden_NTD: Tensor, positions: Tensor, start: int, chosen_NA: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Blocks from ``start`` on, for what is read of them alone: ``[N, A, D]`` at the places ``chosen_NA``.
+
+        ``mask`` is what each token sees, ``[N, 1, T, T]`` bool; causal when left out.
+        """
         if not self.short or start == len(self.blocks):
-            hidden_NTD = self.run(hidden_NTD, positions, start)
+            hidden_NTD = self.run(hidden_NTD, positions, start, mask=mask)
             return hidden_NTD.gather(1, chosen_NA[..., None].expand(-1, -1, self.width))
-        hidden_NTD = self.run(hidden_NTD, positions, start, len(self.blocks) - 1)
-        return chosen_block(self.text.layers[-1], hidden_NTD, self.text.rotary_emb(hidden_NTD, positions), chosen_NA)
+        hidden_NTD = self.run(hidden_NTD, positions, start, len(self.blocks) - 1, mask)
+        rotary = self.text.rotary_emb(hidden_NTD, positions)
+        return chosen_block(self.text.layers[-1], hidden_NTD, rotary, chosen_NA, mask)
 
     def embed(self, ids_NT: Tensor) -> Tensor:
         """Word embeddings ``[N, T, D]``."""
@@ -118,7 +124,9 @@ class Decoder:
         return "mrope_section" in (getattr(self.text.config, "rope_parameters", None) or {})
 
 
-def chosen_block(layer: Any, hidden_NTD: Tensor, rotary: tuple[Tensor, Tensor], chosen_NA: Tensor) -> Tensor:
+def chosen_block(
+    layer: Any, hidden_NTD: Tensor, rotary: tuple[Tensor, Tensor], chosen_NA: Tensor, mask: Tensor | None = None
+) -> Tensor:
     """The last block, for chosen places only: ``[N, A, D]``.
 
     Nobody reads the other places' outputs, so only their keys and values are computed: exact, and most of a block's
@@ -129,6 +137,7 @@ def chosen_block(layer: Any, hidden_NTD: Tensor, rotary: tuple[Tensor, Tensor], 
         hidden_NTD: what enters it.
         rotary: cosines and sines of all places, ``[1 or N, T, head width]``.
         chosen_NA: the places.
+        mask: what each token sees, ``[N, 1, T, T]`` bool; causal when left out.
     """
     attention = layer.self_attn
     chosen_NAD = hidden_NTD.gather(1, chosen_NA[..., None].expand(-1, -1, hidden_NTD.shape[-1]))
@@ -145,7 +154,10 @@ def chosen_block(layer: Any, hidden_NTD: Tensor, rotary: tuple[Tensor, Tensor], 
     q, k = rotated(q, *there), rotated(k, *rotary)
     if q.shape[1] != k.shape[1]:
         k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
-    seen_NAT = torch.arange(hidden_NTD.shape[1], device=hidden_NTD.device) <= chosen_NA[..., None]
+    if mask is None:
+        seen_NAT = torch.arange(hidden_NTD.shape[1], device=hidden_NTD.device) <= chosen_NA[..., None]
+    else:
+        seen_NAT = mask[:, 0].gather(1, chosen_NA[..., None].expand(-1, -1, mask.shape[-1]))
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen_NAT[:, None], scale=attention.scaling)
     chosen_NAD = chosen_NAD + attention.o_proj(mixed.transpose(1, 2).flatten(2))
     result: Tensor = chosen_NAD + layer.mlp(layer.post_attention_layernorm(chosen_NAD))

@@ -145,6 +145,32 @@ class Answerer(FrozenBase):
         best_NA = torch.ones_like(counted_NA).masked_scatter(counted_NA, found[1])
         return Scores(logp_NA, best_NA, counted_NA)
 
+    def endings(self, hidden_NTD: Tensor, rows: Sequences, start: int) -> Tensor:
+        """What stands at each row's last token ``[N, D]``, normed, float32, from hidden states at depth ``start``.
+
+        With an answer that is its end token, which has seen the picture, the question and the whole answer.
+        """
+        last_N1 = rows.length.to(self.device)[:, None] - 1
+        with self.precision():
+            positions = self.positions(rows, hidden_NTD.shape[1])
+            return self.decoder.norm(self.decoder.finish(hidden_NTD, positions, start, last_N1))[:, 0].float()
+
+    def judged(self, hidden_NTD: Tensor, rows: Sequences, start: int) -> tuple[Tensor, Tensor]:
+        """`endings` ``[N, D]`` and the mean log-probability ``[N]`` of each answer's tokens, in one pass."""
+        prompt_N, said_N = rows.prompt.to(self.device), (rows.length - rows.prompt).to(self.device)
+        place_A = torch.arange(int(said_N.max()) + 1, device=self.device)
+        counted_NA = place_A[:-1] < said_N[:, None]
+        # One place more than `scores` reads: the end token, from which nothing is predicted.
+        at_NA = torch.where(place_A <= said_N[:, None], prompt_N[:, None] - 1 + place_A, 0)
+        targets_NA = rows.ids.to(self.device).gather(1, torch.where(counted_NA, at_NA[:, :-1], 0) + 1)
+        with self.precision():
+            positions = self.positions(rows, hidden_NTD.shape[1])
+            states_NAD = self.decoder.norm(self.decoder.finish(hidden_NTD, positions, start, at_NA))
+            read_MD, targets_M = states_NAD[:, :-1][counted_NA], targets_NA[counted_NA]
+            logp_M, _ = token_scores(self.decoder.head, read_MD, targets_M, self.vocabulary)
+        logp_NA = logp_M.new_zeros(counted_NA.shape).masked_scatter(counted_NA, logp_M)
+        return states_NAD[torch.arange(len(said_N), device=self.device), said_N].float(), logp_NA.sum(1) / said_N
+
     @property
     def vocabulary(self) -> int:
         """How many logits there are."""

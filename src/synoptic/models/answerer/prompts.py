@@ -70,8 +70,9 @@ class Prompts:
         self._answers: dict[str, list[int]] = {}
 
     def encode(
-        self, questions: Sequence[str], grids: Sequence[Grid], answers: Sequence[str] | None, where: Sequence[str]
-    ) -> Sequences:
+        self, questions: Sequence[str], grids: Sequence[Grid], answers: Sequence[str] | None, where: Sequence[str],
+        made_up: bool = False,
+    ) -> Sequences:  # fmt: skip
         """Token ids of n rows.
 
         Args:
@@ -79,6 +80,8 @@ class Prompts:
             grids: how the picture of each is cut up.
             answers: what is said; nothing for decoding.
             where: what each row is called in an error.
+            made_up: whether a model said it, perhaps another one: then it may be empty, hold the picture's token as a
+                word like any other, and is cut where the decoder ends.
 
         Raises:
             SynopticError: an empty question or answer, one that contains the picture's token, a row that is too long.
@@ -86,7 +89,10 @@ class Prompts:
         rows, prompt = [], []
         for place, (question, grid) in enumerate(zip(questions, grids, strict=True)):
             asked = self._prompt(question, grid, where[place])
-            said = self._answer(answers[place], where[place]) if answers is not None else []
+            if made_up and answers is not None:
+                said = self._made_up(answers[place], self._length - len(asked))
+            else:
+                said = self._answer(answers[place], where[place]) if answers is not None else []
             if len(asked) + len(said) > self._length:
                 what = f"{where[place]} has {len(asked)} tokens of prompt and {len(said)} of answer"
                 raise SynopticError(f"{what}, more than the {self._length} the model can hold", "shorten it")
@@ -147,3 +153,8 @@ class Prompts:
                 raise SynopticError(f"the answer of {where} contains {self._family.image}", "take it out")
             self._answers[answer] = [*ids, self._tokenizer.eos_token_id]
         return self._answers[answer]
+
+    def _made_up(self, answer: str, room: int) -> list[int]:
+        """Not remembered: a policy never stops saying new things."""
+        ids: list[int] = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+        return [*ids[: max(0, room - 1)], self._tokenizer.eos_token_id]

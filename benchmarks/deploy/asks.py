@@ -1,4 +1,4 @@
-"""What an ask costs over sockets: `python -m benchmarks.deploy` writes benchmarks/results/deploy.json.
+"""What an ask costs over sockets.
 
 The server and each node are processes on this machine; nodes send back what they get, so what is measured is the way
 there and back and nothing else.
@@ -6,9 +6,6 @@ there and back and nothing else.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -17,11 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from synoptic.core.files import write_json
 from synoptic.deploy.keys import make_keys, read_clients
 from synoptic.deploy.superlink import SuperLink, Tls
 
-TARGET = Path(__file__).parent / "results" / "deploy.json"
 NODES = 2
 SIZES = {"10 kB": 10_000, "2 MB": 2_000_000}
 ASKS = 20
@@ -42,18 +37,15 @@ stay(Door(address, Path(ca) if ca else None, Path(key).read_bytes() if key else 
 """
 
 
-def main() -> None:
-    """Measure plain text and TLS with node keys, and write the file."""
+def measure() -> dict[str, Any]:
+    """Milliseconds per ask, in plain text and over TLS with node keys."""
     with TemporaryDirectory() as folder:
         make_keys(Path(folder), ["localhost", "127.0.0.1"], [f"site-{k}" for k in range(NODES)])
-        measured = {name: measure(Path(folder), secure) for name, secure in (("plain", False), ("tls", True))}
-    about = {"nodes": NODES, "asks": ASKS, "cores": os.cpu_count(), "machine": platform.machine(),
-             "load": round(os.getloadavg()[0], 2)}  # fmt: skip
-    write_json(TARGET, {"about": about, "milliseconds_per_ask": measured})
-    print(json.dumps(measured, indent=2))
+        measured = {name: times(Path(folder), secure) for name, secure in (("plain", False), ("tls", True))}
+    return {"nodes": NODES, "asks": ASKS, "milliseconds_per_ask": measured}
 
 
-def measure(folder: Path, secure: bool) -> dict[str, Any]:
+def times(folder: Path, secure: bool) -> dict[str, Any]:
     """Of asks to all nodes, in milliseconds, by size: median, 95th percentile, and the server's own computing."""
     tls = Tls(folder / "server.crt", folder / "server.key") if secure else None
     with SuperLink("127.0.0.1", 0, tls, read_clients(folder / "clients") if secure else None) as link:
@@ -78,7 +70,7 @@ def measure(folder: Path, secure: bool) -> dict[str, Any]:
 
 def asks(link: SuperLink, content: bytes, count: int = ASKS) -> dict[str, float]:
     """Times of ``count`` asks one after the other."""
-    times, cpu = [], time.process_time()
+    taken, cpu = [], time.process_time()
     for _ in range(count):
         started = time.perf_counter()
         waiting = set(link.send([(node, content) for node in link.nodes()], 60))
@@ -87,15 +79,11 @@ def asks(link: SuperLink, content: bytes, count: int = ASKS) -> dict[str, float]
                 assert one.content == content, one.reason
                 waiting.discard(one.ticket)
             time.sleep(0.002)
-        times.append(1000 * (time.perf_counter() - started))
-    times.sort()
+        taken.append(1000 * (time.perf_counter() - started))
+    taken.sort()
     spent = 1000 * (time.process_time() - cpu) / count
     return {
         "server_cpu": round(spent, 1),
-        "median": round(statistics.median(times), 1),
-        "p95": round(times[int(0.95 * (len(times) - 1))], 1),
+        "median": round(statistics.median(taken), 1),
+        "p95": round(taken[int(0.95 * (len(taken) - 1))], 1),
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""What runs over nodes cost, and what happens when things go wrong: `python -m benchmarks.deploy`."""

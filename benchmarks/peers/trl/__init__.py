@@ -1,0 +1,1 @@
+"""GRPO on a generative model: TRL, a plain transformers loop, and Synoptic."""
