@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export SYNOPTIC_SHARED_DATA ?= $(abspath $(wildcard ../shared/data))
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow lint bench bench-peers results map docs clean
+.PHONY: demo test test-slow lint bench bench-peers bench-deploy bench-grpo results map docs clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -42,6 +42,12 @@ bench: $(READY)  ## the engine's figures, to benchmarks/results/engine.json; wan
 bench-peers: $(READY)  ## the same workload on other engines, each in an environment of its own
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.table > docs/benchmarks.md
+
+bench-deploy: $(READY)  ## real sites: asks, stock nodes, faults, a soak of 200 rounds; half an hour on a quiet machine
+	$(BIN)/python -m benchmarks.deploy
+
+bench-grpo: $(READY)  ## GRPO on a generative model beside TRL's, which gets an environment of its own
+	$(BIN)/python -m benchmarks.grpo
 
 results: $(READY)  ## every suite over its seeds, to benchmarks/results/suites and docs/results.md
 	$(BIN)/python -m benchmarks.results
