@@ -44,7 +44,7 @@ bench-peers: $(READY)  ## the same workload on other engines, each in an environ
 	$(BIN)/python -m benchmarks.table > docs/benchmarks.md
 
 bench-deploy: $(READY)  ## real sites: asks, stock nodes, faults, a soak of 200 rounds; half an hour on a quiet machine
-	$(BIN)/python -m benchmarks.deploy
+	$(BIN)/python -m benchmarks.deploy --only asks,stock,faults,soak
 
 bench-grpo: $(READY)  ## GRPO on a generative model beside TRL's, which gets an environment of its own
 	$(BIN)/python -m benchmarks.grpo
