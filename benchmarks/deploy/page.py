@@ -46,7 +46,7 @@ def _stock(part: Mapping[str, Any]) -> list[str]:
     text = (
         f"The same {part['method']} run with {part['nodes']} nodes, {part['asks_per_round']} asks a round. In one "
         f"process a round takes {part['seconds_in_one_process']:.2f} s; what a round takes beyond that is overhead. "
-        f"Stock nodes add **{part['ratio']:.0f} times** as much as resident ones: they look for letters every three "
+        f"Stock nodes add **{part['ratio']:.1f} times** as much as resident ones: they look for letters every three "
         "seconds, and start a process for each, which loads the base and the data again."
     )
     head = ["nodes", "seconds of each round", "overhead, median"]
