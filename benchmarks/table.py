@@ -48,7 +48,13 @@ MEANING = {
     "feddtl_speedup_sft": "the round of SFT alone",
     "feddtl_speedup_rl": "the round of RL alone, whose reference the plain loop runs on every batch",
     "feddtl_speedup_full": "both rounds with all data, batches of 32",
+    "feddtl_speedup_full_stack1": "the same, one client after another",
+    "feddtl_speedup_full_sft": "the round of SFT alone",
+    "feddtl_speedup_full_rl": "the round of RL alone",
     "feddtl_speedup_vitb": "both rounds on a model of CLIP ViT-B/32's size",
+    "feddtl_speedup_vitb_stack1": "the same, one client after another",
+    "feddtl_speedup_vitb_sft": "the round of SFT alone",
+    "feddtl_speedup_vitb_rl": "the round of RL alone",
     "rss_growth": "peak memory beyond the index: 100,000 clients / 10 clients - 1",
     "rss_growth_bytes": "peak memory beyond the index: 100,000 clients less 10 clients, bytes",
 }  # fmt: skip

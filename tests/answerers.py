@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from synoptic.data.images import choose
+from synoptic.data.images import EncodedImages, choose
 from synoptic.data.table import ArrayImages, ExampleTable
 from synoptic.data.words import Words
 from synoptic.models.answerer import Answerer
@@ -174,6 +176,16 @@ def odd_pictures(sizes: list[tuple[int, int]]) -> list[Image.Image]:
     """Random pictures of different sizes (height, width)."""
     rng = np.random.default_rng(1)
     return [Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
+
+
+def odd_table() -> ExampleTable:
+    """`table` about four pictures of different sizes, as PNG, two questions about each."""
+    content = []
+    for picture in odd_pictures([(32, 32), (24, 60), (60, 24), (40, 80)]):
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        content.append(file.getvalue())
+    return replace(table(), images=choose(EncodedImages(content, "the pictures"), np.arange(8) // 2))
 
 
 def row_inputs(model: Answerer, view: Any, ids: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +10,11 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from answerers import base, lora, odd_pictures, reference, row_inputs, table
+from answerers import base, lora, odd_table, reference, row_inputs
 from helpers import randomised
 from synoptic.adapters.spec import AdapterSpec
 from synoptic.adapters.stack import leaves, stack_of
 from synoptic.core.seeds import generator
-from synoptic.data.images import EncodedImages, choose
-from synoptic.data.table import ExampleTable
 from synoptic.learning.answer_rows import AnswerRows
 from synoptic.learning.rollouts import Rollout, roll_out
 from synoptic.models.answerer.decode import Decoding
@@ -43,16 +40,6 @@ def adapter(family: str = "llava", what: str = "upper blocks", seed: int = 0, si
 def worn(family: str = "llava", what: str = "upper blocks", clients: int = 1) -> dict[str, Tensor]:
     """A stack of random adapters."""
     return leaves(stack_of([adapter(family, what, seed) for seed in range(clients)]))
-
-
-def odd_table() -> ExampleTable:
-    """Four pictures of different sizes, as PNG, two questions about each."""
-    content = []
-    for picture in odd_pictures([(32, 32), (24, 60), (60, 24), (40, 80)]):
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        content.append(file.getvalue())
-    return replace(table(), images=choose(EncodedImages(content, "the pictures"), ROWS // 2))
 
 
 def seen(family: str = "llava", cached: bool = True) -> AnswerRows:

@@ -30,6 +30,8 @@ ERROR = 2
         (["join", "127.0.0.1:1", "--partition", "0/3", "--key", "nowhere.key"], "there is no file nowhere.key"),
         (["join", "127.0.0.1", "--partition", "0/3", "--insecure"], "127.0.0.1 is not a host and a port"),
         (["serve", "fedavg", "--tls", "no.crt", "no.key", "--clients", "x"], "there is no file no.crt"),
+        (["serve", "fedavg", "--insecure", "--ca", "x"], "or --insecure on this machine"),
+        (["join", "127.0.0.1:1", "--data", "nowhere/photos", "--insecure"], "no folder or parquet file nowhere"),
         (["keys", "k", "--days", "0"], "0 is less than 1"),
         (["keys", "k", "--days", "99999999"], "cannot last 99999999 days"),
         (["keys", "k", "--host", "https://fl.example.org"], "is no name or address"),

@@ -42,3 +42,17 @@ def test_bad_files_are_sentences(tmp_path: Path) -> None:
         read_clients(tmp_path / "sites")
     with pytest.raises(SynopticError, match="cannot be a site's name"):
         make_keys(tmp_path, ["localhost"], ["../north"])
+
+
+def test_a_server_sees_whether_its_nodes_authority_issued_its_certificate(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        make_keys(tmp_path / name, ["localhost"], [])
+    server, key = tmp_path / "one" / "server.crt", tmp_path / "one" / "server.key"
+    check_certificate(server, key, tmp_path / "one" / "ca.crt")
+    with pytest.raises(SynopticError, match=r"was not issued by .*two.ca\.crt, so nodes that trust it would not"):
+        check_certificate(server, key, tmp_path / "two" / "ca.crt")
+    both = tmp_path / "both.crt"
+    both.write_bytes(b"".join((tmp_path / name / "ca.crt").read_bytes() for name in ("two", "one")))
+    check_certificate(server, key, both)
+    with pytest.raises(SynopticError, match="there is no file"):
+        check_certificate(server, key, tmp_path / "nowhere.crt")

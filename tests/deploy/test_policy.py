@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from synoptic.core import SynopticError
+from synoptic.data.spec import DataSpec
 from synoptic.deploy.policy import Policy, read_policy
 
 
@@ -24,6 +25,36 @@ def test_without_a_word_all_is_allowed() -> None:
 )
 def test_what_a_site_takes_no_part_in(rules: dict[str, object], why: str) -> None:
     assert why in str(Policy.model_validate(rules).against_terms("feddtl", 10, 100))
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("digits", None),
+        ("folder:{}/data/photos", None),
+        ("parquet:{}/data/*.parquet", None),
+        ("folder:{}/data", None),
+        ("folder:{}/database", "it was asked for"),
+        ("parquet:{}/data/*/../../secret.parquet", "it was asked for"),
+        ("parquet:/etc/x.parquet", "it was asked for /etc/x.parquet"),
+        ("hub:someone/photos", "it was asked for 'someone/photos' from the hub"),
+    ],
+)
+def test_data_are_read_from_the_site_s_folder_only(tmp_path: Path, spec: str, why: str | None) -> None:
+    told = Policy(data_folder=tmp_path / "data").against_data(DataSpec.model_validate(spec.format(tmp_path)))
+    assert (told is None) if why is None else (why in str(told))
+    assert Policy().against_data(DataSpec.model_validate(spec.format(tmp_path))) is None
+
+
+def test_a_test_file_and_a_link_that_lead_out_are_refused(tmp_path: Path) -> None:
+    inside = tmp_path / "data"
+    inside.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (inside / "link").symlink_to(tmp_path / "elsewhere")
+    rules = Policy(data_folder=inside)
+    asked = {"source": "parquet", "path": f"{inside}/a.parquet", "test_path": f"{tmp_path}/elsewhere/b.parquet"}
+    assert "elsewhere/b.parquet" in str(rules.against_data(DataSpec.model_validate(asked)))
+    assert "it was asked for" in str(rules.against_data(DataSpec.model_validate(f"folder:{inside}/link")))
 
 
 def test_only_listed_kinds_leave() -> None:

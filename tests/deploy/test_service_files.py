@@ -60,7 +60,7 @@ def test_what_containers_are_told_lies_where_they_are_told() -> None:
         words = shlex.split(service["command"])
         given = parsed(words)
         assert service["profiles"] == [name]
-        inside = {Path(mount.split(":")[1]).relative_to("/work").parts[0] for mount in service["volumes"]}
+        inside = {Path(mount.split(":")[1]).relative_to("/srv/synoptic").parts[0] for mount in service["volumes"]}
         flat = [one for value in given.values() for one in (value if isinstance(value, tuple) else [value])]
         paths = {one.parts[0] for one in flat if isinstance(one, Path)}
         assert paths <= inside, f"{name} is told of {paths - inside}, which no volume holds"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +8,13 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from answerers import ANSWERS, QUESTIONS, base, lora, odd_pictures, table
+from answerers import ANSWERS, QUESTIONS, base, lora, odd_table, table
 from helpers import randomised
 from synoptic.adapters.spec import AdapterSpec
 from synoptic.adapters.stack import expand, leaves, names, stack_of
 from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
-from synoptic.data.images import EncodedImages, choose
+from synoptic.data.images import EncodedImages
 from synoptic.data.table import ExampleTable
 from synoptic.learning.answering import AnswerLoss, AnswerRows, answer, predict, scores
 from synoptic.learning.batches import Batch
@@ -43,16 +42,6 @@ def stack(family: str, what: str, clients: int = 3) -> dict[str, torch.Tensor]:
         return {}
     one = base(family).new_adapter(AdapterSpec.model_validate(SPECS[what]), 0)
     return leaves(stack_of([randomised(one, seed, 0.1) for seed in range(clients)]))
-
-
-def odd_table() -> ExampleTable:
-    """Four pictures of different sizes, as PNG, two questions about each."""
-    content = []
-    for picture in odd_pictures([(32, 32), (24, 60), (60, 24), (40, 80)]):
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        content.append(file.getvalue())
-    return replace(table(), images=choose(EncodedImages(content, "the pictures"), ROWS // 2))
 
 
 def rows(family: str, cached: bool = True, data: ExampleTable | None = None) -> AnswerRows:

@@ -14,6 +14,9 @@ from synoptic.cli.app import INTERRUPTED, Debug, RecipeCommand, Settings, app
 
 if TYPE_CHECKING:
     from synoptic.deploy.superlink import SuperLink
+    from synoptic.experiment.display.live import Watcher
+    from synoptic.experiment.recipe import Recipe
+    from synoptic.experiment.runner import RunResult
 
 Patience = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for nodes to come; default 600.",
                                          show_default=False)]  # fmt: skip
@@ -31,6 +34,9 @@ def serve_command(
     ] = None,
     clients: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Public keys of the nodes that may join: one client each.")
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What nodes trust; sees that it issued the certificate.")
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Plain text and no keys; on this machine only.")] = False,
     resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on with a run that stopped.")] = None,
@@ -50,32 +56,21 @@ def serve_command(
     """
     if (recipe is None) == (resume is None):
         raise click.UsageError("give either a RECIPE (a method or a YAML file) or --resume FOLDER, which has its own")
-    if insecure == (tls is not None or clients is not None):
+    if insecure == any(given is not None for given in (tls, clients, ca)):
         raise click.UsageError("give --tls CERT KEY and --clients FOLDER, or --insecure on this machine")
     require_flower()
     from synoptic.experiment.display import output, show_result, watch
     from synoptic.experiment.recipe import load_recipe
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    described = load_recipe(recipe, settings or []) if recipe is not None else None
-    from synoptic.deploy import session
+    from synoptic.deploy.session import served_folder
 
-    if resume is not None:
-        # A run that cannot go on is told before nodes are let in.
-        session.served_folder(resume)
+    # What cannot be run is told before nodes are let in.
+    what = served_folder(resume).path if resume is not None else load_recipe(str(recipe), settings or [])
     console = output()
-    watcher = watch(console, quiet)
-    say = speaker(quiet)
+    watcher, say = watch(console, quiet), speaker(quiet)
     try:
-        link, names = _link(listen, tls, clients, insecure)
-        with link, watcher:
-            say(f"listening on {listen.rpartition(':')[0]}:{link.port}")
-            hall = session.Hall(link, names, patience, grace, say=say)
-            if described is not None:
-                result = session.serve(described, hall, [watcher])
-            else:
-                assert resume is not None
-                result = session.resume(resume, hall, [watcher])
+        result = _coordinate(what, _link(listen, tls, ca, clients, insecure), (patience, grace), watcher, say)
     except KeyboardInterrupt:
         where = watcher.folder or resume
         again = f"go on: synoptic serve --resume {where}, with the same options" if where else "the run had not begun"
@@ -85,6 +80,20 @@ def serve_command(
         typer.echo(result.folder)
     else:
         show_result(console, result.folder, result.summary)
+
+
+def _coordinate(
+    what: Recipe | Path, opened: tuple[SuperLink, tuple[str, ...]], waits: tuple[float, float], watcher: Watcher,
+    say: Callable[[str], None],
+) -> RunResult:  # fmt: skip
+    """Let nodes in and run a recipe, or go on with a run's folder."""
+    from synoptic.deploy.session import Hall, resume, serve
+
+    link, names = opened
+    with link, watcher:
+        say(f"listening on {link.host}:{link.port}")
+        hall = Hall(link, names, *waits, say=say)
+        return resume(what, hall, [watcher]) if isinstance(what, Path) else serve(what, hall, [watcher])
 
 
 def require_flower() -> None:
@@ -108,7 +117,7 @@ def speaker(quiet: bool) -> Callable[[str], None]:
 
 
 def _link(
-    listen: str, tls: tuple[Path, Path] | None, clients: Path | None, insecure: bool
+    listen: str, tls: tuple[Path, Path] | None, ca: Path | None, clients: Path | None, insecure: bool
 ) -> tuple[SuperLink, tuple[str, ...]]:
     from synoptic.core import SynopticError
     from synoptic.deploy.address import parse_address
@@ -123,6 +132,6 @@ def _link(
         return SuperLink(host, port), ()
     if tls is None or clients is None:
         raise SynopticError("a server needs both --tls CERT KEY and --clients FOLDER", "`synoptic keys` makes them")
-    check_certificate(*tls)
+    check_certificate(*tls, ca)
     keys = read_clients(clients)
     return SuperLink(host, port, Tls(*tls), keys), tuple(keys)

@@ -23,7 +23,7 @@ from synoptic.deploy.grid import GridPost
 from synoptic.deploy.node import Node
 from synoptic.deploy.policy import Policy, read_policy
 from synoptic.deploy.session import Hall, resume, serve
-from synoptic.deploy.site import Site, own_data
+from synoptic.deploy.site import Site, own_data, parse_partition
 from synoptic.experiment.display import LineWatcher, output
 from synoptic.experiment.recipe import load_recipe
 
@@ -83,7 +83,8 @@ def configured(config: Mapping[str, Any]) -> tuple[Site, Policy, Path]:
     if "data" in told:
         site = Site(data=own_data(told["data"], shlex.split(told.get("settings", ""))), model=model)
     elif "partition-id" in told and "num-partitions" in told:
-        site = Site(seats=(int(told["partition-id"]),), of=int(told["num-partitions"]), model=model)
+        seats, of = parse_partition(f"{told['partition-id']}/{told['num-partitions']}")
+        site = Site(seats=seats, of=of, model=model)
     else:
         raise SynopticError("this node's configuration names no data", "start it with --node-config 'data=\"/data\"'")
     policy = read_policy(Path(told["policy"])) if "policy" in told else Policy()

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -110,18 +111,16 @@ def read_key(path: Path) -> bytes:
     return content
 
 
-def check_certificate(certificate: Path, key: Path) -> None:
-    """See that a server can show its certificate: readable, valid today, and of this key.
+def check_certificate(certificate: Path, key: Path, authority: Path | None = None) -> None:
+    """See that a server can show its certificate: readable, valid today, of this key, and issued by this authority.
 
     Raises:
         SynopticError: it cannot.
     """
-    for path in (certificate, key):
+    for path in (certificate, key, *([authority] if authority else [])):
         _check_file(path, "make both with: synoptic keys")
-    try:
-        shown = x509.load_pem_x509_certificate(certificate.read_bytes())
-    except (OSError, ValueError) as error:
-        raise SynopticError(f"{certificate} is no certificate", "make one with: synoptic keys") from error
+    chain = _certificates(certificate)
+    shown = chain[0]
     now = datetime.now(UTC)
     if now > shown.not_valid_after_utc:
         raise SynopticError(f"the certificate {certificate} ended on {shown.not_valid_after_utc:%Y-%m-%d}", "renew it")
@@ -132,6 +131,25 @@ def check_certificate(certificate: Path, key: Path) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise SynopticError(f"{key} is not the key of {certificate}", "give both files of one pair") from error
+    if authority and not any(_issued(one, by) for one in chain for by in _certificates(authority)):
+        raise SynopticError(f"{certificate} was not issued by {authority}, so nodes that trust it would not come in",
+                            "give the certificate's own authority")  # fmt: skip
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    """A certificate and those of its issuers that stand behind it in the file."""
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SynopticError(f"{path} is no certificate", "make one with: synoptic keys") from error
+
+
+def _issued(one: x509.Certificate, by: x509.Certificate) -> bool:
+    try:
+        one.verify_directly_issued_by(by)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _check_file(path: Path, what_to_do: str) -> None:

@@ -20,7 +20,7 @@ from synoptic.deploy import terms
 from synoptic.deploy.envelope import STRANGER, Ask, Letter, pack_answer, pack_refusal, pack_told, read_ask
 from synoptic.deploy.memory import NodeMemory
 from synoptic.deploy.policy import Policy
-from synoptic.deploy.site import Site, Workplace, settle
+from synoptic.deploy.site import Site, Workplace, data_of, settle
 from synoptic.federation.ledger import EVALUATION
 from synoptic.federation.local import LocalFederation
 from synoptic.federation.message import Failure, Replies, join
@@ -115,6 +115,8 @@ class Node:
         return terms.Joined(examples=place.examples, own=place.own)
 
     def _move_in(self, session: str, asked: terms.Terms) -> Workplace:
+        if why := self._policy.against_data(data_of(self._site, asked)):
+            raise SynopticError(why, "ask the site, or change its policy there")
         place = settle(self._site, asked)
         if why := self._policy.against_terms(place.recipe.method.name, place.recipe.rounds, place.examples):
             raise SynopticError(why, "ask the site, or change its policy there")

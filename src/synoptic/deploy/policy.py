@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from synoptic.core import Section, SynopticError
 from synoptic.core.errors import nearest
+from synoptic.data.spec import DataSpec
 from synoptic.experiment.yaml_text import read_yaml
 
 
@@ -26,6 +27,7 @@ class Policy(Section):
     may_leave: tuple[str, ...] | None = Field(
         None, description="patterns of what may leave, task.field: train.adapter, *.loss, evaluate.*"
     )
+    data_folder: Path | None = Field(None, description="folder that files must lie in to be read as data")
     max_uploads: dict[str, int] = Field(
         {}, description="how many replies of a run may hold a field: {'*.embedding': 10}"
     )
@@ -38,6 +40,19 @@ class Policy(Section):
             return f"this site allows {self.max_rounds} rounds, and was asked for {rounds}"
         if examples < self.min_examples:
             return f"this site takes part with at least {self.min_examples} examples, and holds {examples}"
+        return None
+
+    def against_data(self, spec: DataSpec) -> str | None:
+        """Why data may not be read; None when they may. A recipe of a server's can name any path of this machine."""
+        if self.data_folder is None:
+            return None
+        folder = self.data_folder.expanduser().resolve()
+        outside = f"this site's data lie in {folder}, and "
+        if spec.source == "hub":
+            return f"{outside}it was asked for '{spec.path}' from the hub"
+        for path in (spec.path, spec.test_path):
+            if path is not None and not Path(path).expanduser().resolve().is_relative_to(folder):
+                return f"{outside}it was asked for {path}"
         return None
 
     def against_reply(self, task: str, fields: Iterable[str], sent: Mapping[str, int]) -> str | None:

@@ -85,6 +85,11 @@ def settle(site: Site, terms: Terms) -> Workplace:
     return Workplace(terms, recipe, method, bench, own=site.data is not None)
 
 
+def data_of(site: Site, terms: Terms) -> DataSpec:
+    """What the site would read: its own data, or the recipe's."""
+    return site.data or Recipe.model_validate(terms.recipe).data
+
+
 def _part(recipe: Recipe, terms: Terms) -> FederatedData:
     """The recipe's data with everybody's rows but the site's left out."""
     data = build(recipe.data, recipe.seed)
@@ -189,7 +194,7 @@ def own_data(what: str, settings: Sequence[str]) -> DataSpec:
     """A site's own data as one client: a folder of class folders, parquet files or their folder, ``data=`` of a recipe.
 
     Raises:
-        SynopticError: the settings are not of data, or do not fit each other.
+        SynopticError: no such folder or file; settings that are not of data, or do not fit each other.
     """
     foreign = [text for text in settings if not text.startswith("data.")]
     if foreign:
@@ -202,5 +207,8 @@ def own_data(what: str, settings: Sequence[str]) -> DataSpec:
         what = f"{'parquet' if tables else 'folder'}:{path}"
     elif path.suffix == ".parquet" and what.partition(":")[0] not in SOURCES:
         what = f"parquet:{path}"
+    elif what.partition(":")[0] not in SOURCES:
+        raise SynopticError(f"there is no folder or parquet file {what}",
+                            f"check the path, or name a source: {', '.join(sorted(SOURCES))}")  # fmt: skip
     one = ["data.clients=1", "data.partition=iid"]
     return load_recipe("fedavg", [f"data={what}", *one, *settings]).data

@@ -69,6 +69,7 @@ class SuperLink:
         self._names = {self._register(pem): name for name, pem in (keys or {}).items()}
         self._task = self._begin_run()
         self._socket = _listening(host, port)
+        self.host = host
         self.port: int = self._socket.getsockname()[1]
         self._ended = threading.Event()
         self._web = uvicorn.Server(_config(self._app(keys is not None), host, self.port, tls))
