@@ -8,11 +8,16 @@ from typing import Any
 
 from synoptic.experiment.events import Event, read_events
 from synoptic.experiment.recipe import Recipe, load_recipe
+from synoptic.methods.base import load_method
 
 SMALL = [
     "data.train_limit=60", "data.test_limit=40", "data.clients=3", "train.batch_size=8", "compute.threads=1",
     "federation.stack=2", "rounds=4",
 ]  # fmt: skip
+
+ALIGNING = ["data.questions.public=8", "data.questions.public_test=4", "method.demonstrate.steps=1",
+            "method.reward_rounds=1", "method.steps=1", "method.prompts=3", "method.policy.group=2",
+            "method.policy.tokens=4"]  # fmt: skip
 
 LISTENING = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -22,8 +27,9 @@ LISTENING = (
 
 
 def small(output: Path, method: str = "fedavg", *changes: str) -> Recipe:
-    """A run of about half a second."""
-    return load_recipe(method, [*SMALL, f"output={output}", *changes])
+    """A run of about half a second; of a method that makes a model answer, of a few seconds."""
+    own = ALIGNING if load_method(method).answerer_only else []
+    return load_recipe(method, [*SMALL, *own, f"output={output}", *changes])
 
 
 def timeless(folder: Path) -> list[Event]:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
 from synoptic.core import SynopticError
-from synoptic.data import DataSpec, PartitionSpec, QuestionSpec
+from synoptic.core.config import Section
+from synoptic.core.files import digest
+from synoptic.data import DataSpec, PartitionSpec, QuestionSpec, TastesSpec
 
 
 def test_a_word_is_a_source() -> None:
@@ -34,10 +38,23 @@ def test_defaults_depend_on_the_source(given: dict[str, object], kind: str, nove
     assert spec.novel == novel
 
 
+SAVED_BEFORE = {
+    "{}": "32f246f9370b5b47",
+    '{"groups": 2, "rejected": true}': "ba377156ceda83c3",
+    '{"kinds": ["colour", "check"], "train": 20}': "16f888f90a12b99b",
+}
+"""What is hashed of questions, from before there were tastes: a run of then is still found by the same recipe."""
+
 ASKING = {"source": "parquet:x", "question": "q"}
+LIKING = {"source": "questions", "questions": {"tastes": 120, "public": 50}}
 
 
-@pytest.mark.parametrize("given", ["digits", "world", "folder:x", "questions", ASKING, {**ASKING, "label": "y"}])
+@pytest.mark.parametrize(
+    "given",
+    ["digits", "world", "folder:x", "questions", ASKING, {**ASKING, "label": "y"}, LIKING,
+     {"source": "questions", "questions": {"public": 5, "public_test": 0}},
+     {"source": "questions", "questions": {"tastes": {"noise": 0}, "public_test": 5}}],
+)  # fmt: skip
 def test_a_saved_spec_reads_back_the_same(given: object) -> None:
     spec = DataSpec.model_validate(given)
     assert DataSpec.model_validate(spec.model_dump(mode="json")) == spec
@@ -74,6 +91,10 @@ def test_a_saved_spec_reads_back_the_same(given: object) -> None:
         ({"source": "parquet:x", "instruction": " "}, "data.instruction has no words"),
         ({"source": "world", "instruction": "describe it."}, "data.instruction has no meaning for data.source=world"),
         ({**ASKING, "domain": "d", "answer_lengths": 2}, "both say what the domains are"),
+        (
+            {"source": "questions", "questions": {"tastes": {}, "kinds": ["colour"]}},
+            "asks for a description; leave out",
+        ),
     ],
 )
 def test_wrong_settings_are_explained(given: dict[str, object], sentence: str) -> None:
@@ -87,7 +108,11 @@ def test_values_out_of_range_are_refused(given: dict[str, object]) -> None:
         DataSpec.model_validate(given)
 
 
-@pytest.mark.parametrize("options", [{"groups": 0}, {"input_shift": 1.1}, {"common": -1}, {"kinds": []}, {"train": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"groups": 0}, {"input_shift": 1.1}, {"common": -1}, {"kinds": []}, {"train": 0}, {"public": -1}, {"tastes": 200},
+     {"tastes": {"noise": 0.6}}, {"tastes": {"skew": 0}}, {"tastes": {"weight": 1.5}}, {"tastes": {"angle": 3}}],
+)  # fmt: skip
 def test_questions_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DataSpec.model_validate({"source": "questions", "questions": options})
@@ -111,6 +136,22 @@ def test_data_of_classes_is_saved_as_it_was_before_there_were_questions(given: s
     assert saved["label"] == "label"
 
 
-@pytest.mark.parametrize("section", [DataSpec, PartitionSpec, QuestionSpec])
-def test_every_option_is_described(section: type[DataSpec] | type[PartitionSpec] | type[QuestionSpec]) -> None:
+def test_questions_without_tastes_are_saved_as_they_were_before_there_were_any() -> None:
+    saved = DataSpec.model_validate("questions").model_dump()["questions"]
+    assert set(QuestionSpec.model_fields) - set(saved) == {"tastes", "public", "public_test"}
+    for given, was in SAVED_BEFORE.items():
+        spec = DataSpec.model_validate({"source": "questions", "questions": json.loads(given)})
+        assert digest(json.dumps(spec.model_dump(mode="json"), sort_keys=True)) == was
+
+
+def test_tastes_and_public_rows_are_saved_where_they_apply() -> None:
+    saved = DataSpec.model_validate(LIKING).model_dump()["questions"]
+    assert saved["tastes"]["conflict"] == 120
+    assert (saved["public"], saved["public_test"]) == (50, 200)
+    none = QuestionSpec(public=5, public_test=0).model_dump()
+    assert (none["public"], none["public_test"]) == (5, 0)
+
+
+@pytest.mark.parametrize("section", [DataSpec, PartitionSpec, QuestionSpec, TastesSpec])
+def test_every_option_is_described(section: type[Section]) -> None:
     assert [name for name, field in section.model_fields.items() if not field.description] == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from synoptic.core import SynopticError
 from synoptic.core.files import read_json, read_tensors, write_json, write_tensors
 from synoptic.data import ArrayImages, DataSpec, ExampleTable, FederatedData, build, check_overlap, federated, manifest
+from synoptic.data.shapes import SHAPES
 from synoptic.data.sources import Source
 
 SPECS: list[dict[str, Any]] = [
@@ -26,13 +28,18 @@ ASKING: list[dict[str, Any]] = [
     {"source": "questions", "questions": FEW, "partition": "iid", "validation": 0.3},
     {"source": "questions", "questions": FEW, "partition": "dirichlet", "novel": ("check",), "shots": 3},
 ]
+LIKING: list[dict[str, Any]] = [
+    {"source": "questions", "questions": FEW | {"tastes": 120, "public": 40, "public_test": 20}, "clients": 3},
+    {"source": "questions", "questions": FEW | {"tastes": {"skew": 0.7}, "public": 60}, "clients": 3, "novel": 0.25},
+    {"source": "questions", "questions": FEW | {"groups": 2, "public": 10, "public_test": 0}, "partition": "iid"},
+]
 
 
 def made(spec: dict[str, Any], seed: int = 0) -> FederatedData:
     return build(DataSpec.model_validate(spec), seed)
 
 
-@pytest.mark.parametrize("spec", SPECS + ASKING, ids=str)
+@pytest.mark.parametrize("spec", SPECS + ASKING + LIKING, ids=str)
 def test_what_always_holds(spec: dict[str, Any]) -> None:
     data = made(spec)
     clients = data.clients
@@ -60,7 +67,7 @@ def test_what_always_holds(spec: dict[str, Any]) -> None:
     check_overlap(data)
 
 
-@pytest.mark.parametrize("spec", SPECS + ASKING, ids=str)
+@pytest.mark.parametrize("spec", SPECS + ASKING + LIKING, ids=str)
 def test_seeds_decide_and_a_manifest_restores(spec: dict[str, Any], tmp_path: Path) -> None:
     data = made(spec)
     assert made(spec).fingerprint == data.fingerprint
@@ -77,6 +84,9 @@ def test_seeds_decide_and_a_manifest_restores(spec: dict[str, Any], tmp_path: Pa
     }
     rows = np.arange(5)
     assert np.array_equal(back.train.images.load(rows), data.train.images.load(rows))
+    for pool, again in ((data.pool, back.pool), (data.pool_test, back.pool_test)):
+        assert (pool is None) == (again is None)
+        assert pool is None or again is None or pool.fingerprint == again.fingerprint
 
 
 def test_the_seed_changes_neither_pictures_nor_the_test_part() -> None:
@@ -113,6 +123,61 @@ def test_kinds_that_are_never_trained() -> None:
     data = made(ASKING[3])
     assert [data.class_names[i] for i in data.novel_classes] == ["check"]
     assert set(data.tests) >= {"base", "novel", "global"}
+
+
+def test_pictures_are_the_categories_where_groups_have_tastes() -> None:
+    data = made(LIKING[1])
+    assert data.class_names == SHAPES
+    assert [data.class_names[label] for label in data.novel_classes] == list(SHAPES[-4:])
+    assert data.pool is not None and data.pool_test is not None
+    for table in (data.train, data.test, data.pool, data.pool_test):
+        assert table.words is not None and table.words.gold is not None
+        assert np.array_equal(table.words.gold.facts[:, 1], table.labels), "the shape is the category"
+        assert np.array_equal(table.words.gold.groups, table.domains)
+    assert set(data.pool.labels) <= set(data.base_classes), "nobody trains on a novel category, the server neither"
+    assert set(data.pool_test.labels) & set(data.novel_classes)
+    assert set(data.pool_test.labels) & set(data.base_classes)
+    assert set(data.test.labels[data.tests["novel"]]) <= set(data.novel_classes)
+    assert {len(data.pool), len(data.pool_test)} <= set(range(30, 201))
+
+
+def test_the_server_holds_what_nobody_else_has() -> None:
+    data = made(LIKING[0])
+    assert data.pool is not None and data.pool_test is not None
+    assert (data.summary()["pool"], data.summary()["pool_test"]) == (40, 20)
+    hashes = [
+        table.content_hashes(np.arange(len(table))) for table in (data.train, data.test, data.pool, data.pool_test)
+    ]
+    pictures = [content for some in hashes for content in some]
+    assert len(set(pictures)) == len(pictures)
+    everybody = np.concatenate([data.clients.train_rows.positions, data.clients.val_rows.positions])
+    assert len(everybody) == len(data.train)
+    assert "pool" not in made(ASKING[0]).summary()
+    assert made(SPECS[0]).pool is None
+    fewer = made({**LIKING[0], "questions": FEW | {"tastes": 120}})
+    assert fewer.pool is None
+    assert fewer.train.fingerprint == data.train.fingerprint
+    assert fewer.fingerprint != data.fingerprint
+
+
+@pytest.mark.parametrize("part", ["pool", "pool_test"])
+def test_the_overlap_check_looks_at_the_servers_rows(part: str) -> None:
+    data = made(LIKING[0])
+    leaky = replace(data, **{part: data.train.take(np.array([3, 4]))})
+    with pytest.raises(
+        SynopticError, match=r"2 training images are public (test )?images too \(first: questions/train"
+    ):
+        check_overlap(leaky)
+
+
+def test_public_rows_of_no_class_in_use_are_refused() -> None:
+    how = FEW | {"tastes": {}, "public": 1, "public_test": 0}
+    shape = made({"source": "questions", "questions": how, "clients": 3}).pool
+    assert shape is not None
+    with pytest.raises(
+        SynopticError, match="none of the 1 rows of questions/public is of a class in use; ask for more"
+    ):
+        made({"source": "questions", "questions": how, "clients": 3, "novel": (SHAPES[shape.labels[0]],)})
 
 
 def test_world_domains_are_test_splits_of_base_classes() -> None:

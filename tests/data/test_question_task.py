@@ -9,20 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synoptic.core import SynopticError
+from synoptic.data.gold import NOBODY, Gold
+from synoptic.data.phrasings import ask
+from synoptic.data.question_spec import QuestionSpec, TastesSpec
 from synoptic.data.question_task import (
     COMMON_PHRASING,
     COMMON_STYLE,
     LEXICONS,
     OWN_PHRASINGS,
     Asked,
+    QuestionTask,
     group_count,
     own_manners,
     own_share,
     question_task,
 )
-from synoptic.data.questions import KINDS, MANNERS, PHRASINGS, SEEN_PHRASINGS, UNSEEN_MANNERS, dialogue
-from synoptic.data.spec import QuestionSpec
+from synoptic.data.questions import KINDS, MANNERS, PHRASINGS, SEEN_PHRASINGS, UNSEEN_MANNERS, dialogue, facts
 from synoptic.data.styles import STYLES
+from synoptic.data.tastes import features
 from synoptic.data.world import COLOUR_NAMES
 
 OWN_MANNERS = own_manners(QuestionSpec())
@@ -148,6 +152,11 @@ def test_the_draw_and_the_part_name_the_streams() -> None:
     assert task.train.words.fingerprint != made(groups=2, draw=1).words.fingerprint
 
 
+def test_words_are_what_they_were_before_there_were_tastes() -> None:
+    spec = QuestionSpec(groups=2, rejected=True)
+    assert question_task(spec, 2).train.words.fingerprint == "5141abb0083187b5"
+
+
 def test_some_kinds_only() -> None:
     task = question_task(QuestionSpec(**SMALL, kinds=("place", "colour")), 2)
     assert task.kinds == ("place", "colour")
@@ -155,7 +164,7 @@ def test_some_kinds_only() -> None:
 
 
 def too_many(**options: Any) -> Callable[[], object]:
-    return lambda: group_count(QuestionSpec(**options), None)
+    return lambda: group_count(QuestionSpec.model_validate(options), None)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +175,7 @@ def too_many(**options: Any) -> Callable[[], object]:
         (too_many(common_manner="plain"), "common_manner='plain' is no manner new to the model; choose one of: "),
         (lambda: question_task(QuestionSpec(kinds=("color",)), 1), "names 'color', which is no kind .*'colour'"),
         (lambda: question_task(QuestionSpec(kinds=("place", "place")), 1), "names a kind twice"),
+        (too_many(groups=10, tastes=90), rf"{len(OWN_PHRASINGS)} ways of asking .* data.questions.input_shift=0"),
     ],
 )
 def test_impossible_requests_are_explained(ask: Callable[[], object], sentence: str) -> None:
@@ -178,3 +188,111 @@ def test_groups_without_a_number() -> None:
     assert group_count(QuestionSpec(), 3) == 3
     assert group_count(QuestionSpec(), 100) == min(len(OWN_MANNERS), len(OWN_PHRASINGS))
     assert group_count(QuestionSpec(groups=20, input_shift=0, output_shift=0), 3) == 20
+
+
+# -- tastes and public rows -----------------------------------------------------------------------------------------
+
+
+def liked(groups: int = 3, **options: Any) -> QuestionTask:
+    tastes = {name: options.pop(name) for name in list(options) if name in TastesSpec.model_fields}
+    return question_task(QuestionSpec.model_validate(SMALL | {"tastes": tastes} | options), groups)
+
+
+def truth(rows: Asked | None) -> Gold:
+    assert rows is not None
+    assert rows.words.gold is not None
+    return rows.words.gold
+
+
+def test_with_tastes_everybody_describes_and_prefers() -> None:
+    task = liked(conflict=180)
+    assert task.kinds == ("describe",)
+    for rows in (task.train, task.test):
+        gold, words = truth(rows), rows.words
+        assert np.array_equal(gold.facts, facts(rows.scene))
+        assert np.array_equal(gold.own, rows.groups)
+        assert np.array_equal(gold.groups, rows.groups)
+        assert [taste.angle for taste in gold.tastes] == [0, 90, 180]
+        assert words.rejected is not None
+        assert all(a != b for a, b in zip(words.answers, words.rejected, strict=True))
+        assert set(words.questions) <= {ask(phrasing, "describe", "") for phrasing in PHRASINGS}
+    assert (task.public, task.public_test) == (None, None)
+
+
+def ordered(rows: Asked) -> np.ndarray:
+    every = np.arange(len(rows.words))
+    assert rows.words.rejected is not None
+    return truth(rows).utility(every, rows.words.answers) > truth(rows).utility(every, rows.words.rejected)
+
+
+def test_test_pairs_are_in_the_true_order_and_training_pairs_as_noisy_as_asked() -> None:
+    task = liked(train=400, noise=0.25, temperature=0)
+    assert ordered(task.test).all()
+    assert ordered(task.train).mean() == pytest.approx(0.75, abs=0.05)
+    assert ordered(liked(noise=0, temperature=0).train).all()
+    assert 0.8 < ordered(liked(train=400, noise=0).train).mean() < 1, "Bradley and Terry err where answers are close"
+
+
+def test_the_last_groups_have_fewer_rows() -> None:
+    task = liked(groups=4, train=80, skew=0.5)
+    assert np.bincount(task.train.groups).tolist() == [80, 40, 20, 10]
+    assert np.bincount(task.test.groups).tolist() == [20] * 4
+    assert np.bincount(liked(groups=4, train=3, skew=0.1).train.groups).tolist() == [3, 1, 1, 1]
+
+
+@pytest.mark.parametrize("other", [{"noise": 0.4}, {"temperature": 2.0}, {"conflict": 30.0}, {"public": 30}])
+def test_how_groups_choose_changes_no_picture_and_no_question(other: dict[str, Any]) -> None:
+    one, two = liked().train, liked(**other).train
+    assert np.array_equal(one.images, two.images)
+    assert one.words.questions == two.words.questions
+
+
+def test_public_rows_are_nobodys_and_asked_in_all_ways() -> None:
+    task = liked(public=20, public_test=10, input_shift=1.0)
+    for rows, n in ((task.public, 20), (task.public_test, 10)):
+        assert rows is not None
+        gold = truth(rows)
+        assert len(rows.words) == len(gold) == len(rows.images) == n
+        assert set(gold.own) == {NOBODY}
+        assert np.ptp(np.bincount(gold.groups)) <= 1, "a third each"
+        assert np.array_equal(gold.groups, rows.groups)
+        for group in range(3):
+            ways = rows.phrasings[rows.groups == group]
+            assert set(names(ways, PHRASINGS)) == {OWN_PHRASINGS[group]}
+        assert rows.words.rejected is None
+        assert gold.utilities(np.arange(n), rows.words.answers).shape == (3, n)
+        found = [features(row, text) for row, text in zip(gold.facts.tolist(), rows.words.answers, strict=True)]
+        assert {(one.faithful, one.malformed) for one in found} == {(1, 0)}
+
+
+def test_fewer_public_rows_than_groups() -> None:
+    task = liked(public=2, public_test=1)
+    assert truth(task.public).groups.tolist() == [0, 1]
+    assert truth(task.public_test).groups.tolist() == [0]
+
+
+def test_public_rows_without_tastes_are_answered_plainly() -> None:
+    task = question_task(QuestionSpec.model_validate(SMALL | {"public": 30, "rejected": True, "output_shift": 1}), 3)
+    assert task.public is not None
+    assert set(names(task.public.manners, MANNERS)) == {"plain"}
+    assert set(task.public.kinds) == set(range(6))
+    assert (task.public.words.gold, task.public.words.rejected) == (None, None)
+    assert task.public_test is not None
+    assert len(task.public_test.words) == 200
+    assert task.train.words.fingerprint == made(rejected=True, output_shift=1).words.fingerprint
+
+
+def test_the_same_spec_gives_the_same_tastes() -> None:
+    one = liked(public=10)
+    question_task.cache_clear()
+    two = liked(public=10)
+    for part in ("train", "test", "public", "public_test"):
+        assert getattr(one, part).words.fingerprint == getattr(two, part).words.fingerprint
+        assert np.array_equal(getattr(one, part).images, getattr(two, part).images)
+
+
+def test_tastes_need_no_manners() -> None:
+    spec = QuestionSpec.model_validate({"tastes": 90, "groups": len(OWN_PHRASINGS), "output_shift": 1})
+    assert group_count(spec, None) == len(OWN_PHRASINGS) > len(OWN_MANNERS)
+    assert group_count(QuestionSpec.model_validate({"tastes": 90}), 100) == len(OWN_PHRASINGS)
+    assert group_count(QuestionSpec.model_validate({"tastes": 90}), 3) == 3

@@ -196,6 +196,12 @@ def test_clients_of_a_small_split() -> None:
     assert all(len(line) <= 60 for line in shown.splitlines())
 
 
+def test_what_the_server_holds_is_said() -> None:
+    console = paper()
+    show_clients(console, [client(0), client(1)], {**DATA, "pool": 1040, "pool_test": 20})
+    assert "the server has 1,040 rows of nobody to train on and 20 to be judged on" in " ".join(text(console).split())
+
+
 def test_questions_of_clients_are_one_line_each() -> None:
     console = paper()
     said = (Said("what\ncolour?", "red " * 40, "[b]blue"), Said("where?", "left"))

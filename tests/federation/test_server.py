@@ -147,7 +147,7 @@ def test_who_fails_once_is_missing_and_refused_replies_count() -> None:
         with server.as_one():
             server.ask("tell", to=[0, 1])
             replies = server.ask("tell", to=[0, 1, 2, 3])
-            server.refuse(replies, "tell", lambda fields: "odd" if float(fields["value"]) in odd else None)  # type: ignore[arg-type]
+            server.refuse(replies, "tell", lambda client, fields: "odd" if float(fields["value"]) in odd else None)  # type: ignore[arg-type]
 
     asked_twice({0.0})
     with pytest.raises(RoundFailed, match="2 valid replies of 4 and needs 3"):

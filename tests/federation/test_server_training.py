@@ -39,12 +39,12 @@ def test_what_a_method_refuses_is_a_failure_and_the_others_go_on() -> None:
     server.round = 3
     replies = server.ask("train", adapter=on.new_adapter())
     kept = server.refuse(
-        replies, "train", lambda told: "too eager" if told["examples"] == replies.examples[1] else None
+        replies, "train", lambda client, told: "too eager" if told["examples"] == replies.examples[1] else None
     )
     assert kept.clients == [0, 2, 3]
     assert len(leaves(kept.adapter)) > 0
     assert [str(failure) for failure in server.failures] == ["client 1, round 3, task 'train': too eager"]
-    assert server.refuse(replies, "train", lambda told: None) is replies
+    assert server.refuse(replies, "train", lambda client, told: None) is replies
 
 
 def test_a_round_fails_when_too_many_are_refused() -> None:
@@ -52,4 +52,4 @@ def test_a_round_fails_when_too_many_are_refused() -> None:
     server = serve(FedAvg(), on, min_replies=0.5)
     replies = server.ask("train", adapter=on.new_adapter())
     with pytest.raises(RoundFailed, match="0 valid replies of 4"):
-        server.refuse(replies, "train", lambda told: "no")
+        server.refuse(replies, "train", lambda client, told: "no")

@@ -10,7 +10,9 @@ from helpers import randomised
 from rooms import bench, digits, model
 from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
-from synoptic.learning.answering import predict
+from synoptic.data.federated import build
+from synoptic.data.spec import DataSpec
+from synoptic.learning.answering import answer, predict, utility
 from synoptic.learning.batches import Batch
 from synoptic.learning.problem import check_suited
 
@@ -69,6 +71,33 @@ def test_rejected_answers_make_a_preference() -> None:
     preferred = on.problem.score({}, np.arange(6), "global")["preference"]
     assert preferred.shape == (1, 6)
     assert set(preferred.flatten().tolist()) <= {0.0, 1.0}
+
+
+def test_true_utility_is_measured_of_what_is_said() -> None:
+    how = {"train": 12, "test": 6, "tastes": 180}
+    data = build(DataSpec.model_validate({"source": "questions", "clients": 2, "questions": how}), 0)
+    on = asking_bench(data)
+    assert on.problem.quantities == ("accuracy", "loss", "preference", "utility")
+    stack = expand(randomised(on.new_adapter(), 0), 2)
+    for part, table, rows in (("test", data.test, on.problem.test_rows), ("train", data.train, on.problem.train_rows)):
+        positions = np.array([5, 0, 3])
+        found = on.problem.score(stack, positions, "global", part=part)["utility"]
+        assert (found.shape, found.dtype) == ((2, 3), torch.float32)
+        said = answer(on.model, leaves(stack), rows, np.tile(positions, (2, 1)))
+        for client in range(2):
+            texts = [text for (text,) in said.texts[3 * client : 3 * client + 3]]
+            expected = torch.from_numpy(table.words.gold.utility(positions, texts)).float()
+            torch.testing.assert_close(found[client], expected, rtol=0, atol=0)
+    in_batches = utility(on.model, leaves(stack), on.problem.test_rows, np.arange(8), batch=6)
+    torch.testing.assert_close(in_batches, on.problem.score(stack, np.arange(8), "global")["utility"], rtol=0, atol=0)
+
+
+def test_nobody_knows_what_other_answers_are_worth() -> None:
+    on = asking_bench(questions())
+    with pytest.raises(
+        SynopticError, match="nobody knows what answers to questions/test are worth; use data=questions"
+    ):
+        utility(on.model, {}, on.problem.test_rows, np.arange(2))
 
 
 def test_questions_are_not_for_a_dual_encoder_and_classes_not_for_an_answerer() -> None:

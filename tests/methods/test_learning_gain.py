@@ -12,7 +12,10 @@ from synoptic.data.federated import FederatedData
 from synoptic.experiment.evaluate import evaluate
 from synoptic.methods.base import load_method, registry
 
-TRAINING = [name for name in registry() if name != "zeroshot" and load_method(name)().reward is None]
+TRAINING = [
+    name for name in registry()
+    if name != "zeroshot" and load_method(name)().reward is None and not load_method(name).answerer_only
+]  # fmt: skip
 SEEDS, ROUNDS, MARGIN = range(3), 5, 0.02
 HELD = {"kgcoop": 0.01}
 """A smaller margin for what is held near the frozen base on purpose."""

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from synoptic.data.clients import ClientIndex
     from synoptic.data.federated import FederatedData, build
+    from synoptic.data.gold import Gold
     from synoptic.data.overlap import check_overlap
-    from synoptic.data.spec import DataSpec, PartitionSpec, QuestionSpec
+    from synoptic.data.question_spec import QuestionSpec, TastesSpec
+    from synoptic.data.spec import DataSpec, PartitionSpec
     from synoptic.data.table import ArrayImages, EncodedImages, ExampleTable, FileImages, ImageStore, Words
 
 __all__ = [
@@ -26,9 +28,11 @@ __all__ = [
     "ExampleTable",
     "FederatedData",
     "FileImages",
+    "Gold",
     "ImageStore",
     "PartitionSpec",
     "QuestionSpec",
+    "TastesSpec",
     "Words",
     "build",
     "check_overlap",
@@ -38,7 +42,9 @@ _HOMES = {
     "ClientIndex": "clients",
     "DataSpec": "spec",
     "PartitionSpec": "spec",
-    "QuestionSpec": "spec",
+    "QuestionSpec": "question_spec",
+    "TastesSpec": "question_spec",
+    "Gold": "gold",
     "FederatedData": "federated",
     "build": "federated",
     "check_overlap": "overlap",

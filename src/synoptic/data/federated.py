@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synoptic.core.errors import SynopticError
 from synoptic.core.files import digest
 from synoptic.core.seeds import numpy_generator
 from synoptic.data.clients import ClientIndex
@@ -15,7 +16,7 @@ from synoptic.data.overlap import check_overlap
 from synoptic.data.partition import Partition, Request, partition
 from synoptic.data.partition.together import shared_together
 from synoptic.data.rows import Rows
-from synoptic.data.select import Selection, select, table_of
+from synoptic.data.select import Selection, rows_about, select, table_of
 from synoptic.data.shares import few_shot, share_tests, validation, validation_together
 from synoptic.data.sources import Source, open_source
 from synoptic.data.spec import DataSpec
@@ -62,6 +63,8 @@ class FederatedData:
             (with novel classes), and "domain/<name>" (base classes only; with domains).
         clients: who holds what.
         origin: how to find all this again; None for data put together by hand.
+        pool: rows of base classes that nobody holds, for a server that trains by itself; None where there are none.
+        pool_test: further rows of nobody, of base and novel classes, to judge such a server on.
 
     """
 
@@ -73,6 +76,8 @@ class FederatedData:
     tests: dict[str, Ints]
     clients: ClientIndex
     origin: Origin | None = None
+    pool: ExampleTable | None = None
+    pool_test: ExampleTable | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -88,8 +93,14 @@ class FederatedData:
     def fingerprint(self) -> str:
         """Identity of the examples and of who holds them, 16 hex digits."""
         rows = (self.clients.train_rows, self.clients.val_rows, self.clients.test_rows)
-        arrays = [array for part in rows for array in (part.positions, part.offsets)]
-        return digest(self.train.fingerprint, self.test.fingerprint, self.novel_classes, self.template, *arrays)
+        parts = [array for part in rows for array in (part.positions, part.offsets)]
+        pools = [table.fingerprint for table in self._pools.values()]
+        return digest(self.train.fingerprint, self.test.fingerprint, self.novel_classes, self.template, *parts, *pools)
+
+    @property
+    def _pools(self) -> dict[str, ExampleTable]:
+        pools = {"pool": self.pool, "pool_test": self.pool_test}
+        return {name: table for name, table in pools.items() if table is not None}
 
     def prompts(self) -> list[str]:
         """The template filled with every class name, in class order."""
@@ -110,6 +121,7 @@ class FederatedData:
             "duplicates_dropped": self.origin.dropped if self.origin else 0,
             "fingerprint": self.fingerprint,
             **({"pictures": len(self.train.distinct(np.arange(len(self.train)))[0])} if self.asks else {}),
+            **{name: len(table) for name, table in self._pools.items()},
         }
 
 
@@ -159,7 +171,19 @@ def assemble(source: Source, selection: Selection, spec: DataSpec, seed: int, cl
         _tests(test, selection),
         clients,
         origin,
+        _pool(source.pool, selection.classes[selection.base], selection),
+        _pool(source.pool_test, selection.classes, selection),
     )
+
+
+def _pool(table: ExampleTable | None, classes: Ints, selection: Selection) -> ExampleTable | None:
+    """The rows of nobody that are of the classes and domains in use."""
+    if table is None:
+        return None
+    rows = rows_about(table, classes, selection.domains)
+    if not len(rows):
+        raise SynopticError(f"none of the {len(table)} rows of {table.name} is of a class in use", "ask for more rows")
+    return table_of(table.name, table, rows, selection)
 
 
 def _with_train_rows(selection: Selection, rows: Ints) -> Selection:

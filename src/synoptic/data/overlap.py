@@ -32,21 +32,24 @@ def repeated_in(train: ExampleTable, train_rows: Ints, test: ExampleTable, test_
 
 
 def check_overlap(data: FederatedData) -> None:
-    """Compare every training picture with every test picture by decoded pixels.
+    """Compare every training picture with every test picture by decoded pixels, and pictures of nobody with both.
 
     Raises:
         SynopticError: when a test picture occurs in training data; it names the first and counts all.
 
     """
-    known: dict[str, int] = {}
-    for position, content in enumerate(data.test.content_hashes(np.arange(len(data.test)))):
-        known.setdefault(content, position)
-    hashes = data.train.content_hashes(np.arange(len(data.train)))
-    shared = [(row, known[content]) for row, content in enumerate(hashes) if content in known]
-    if shared:
-        row, twin = shared[0]
-        raise SynopticError(
-            f"{len(shared):,} training images are test images too (first: {data.train.name} {row} is {data.test.name} "
-            f"{twin})",
-            "remove them from the source's training part",
-        )
+    tables = {"test": data.test, "public test": data.pool_test, "public": data.pool, "training": data.train}
+    known: dict[str, tuple[str, str]] = {}
+    for kind, table in tables.items():
+        if table is None:
+            continue
+        hashes = table.content_hashes(np.arange(len(table)))
+        shared = [(row, *known[content]) for row, content in enumerate(hashes) if content in known]
+        if shared:
+            row, other, twin = shared[0]
+            raise SynopticError(
+                f"{len(shared):,} {kind} images are {other} images too (first: {table.name} {row} is {twin})",
+                f"remove them from the source's {kind} part",
+            )
+        for row, content in enumerate(hashes):
+            known.setdefault(content, (kind, f"{table.name} {row}"))

@@ -3,14 +3,17 @@
 Every group has its own way on the input side (a style of pictures, a phrasing of questions, a kind that it asks about
 most) and its own manner on the output side. A shift says how much of that is used. The draws of one group come from
 streams of their own, one for each purpose: a different shift changes who is asked how, not what is in the pictures.
+
+With tastes every question asks for a description, and each row has two: the one that the group prefers and another.
+Public rows are nobody's; each is drawn and asked in some group's way, all groups alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
+from functools import lru_cache, partial
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +21,14 @@ from numpy.typing import NDArray
 from synoptic.core.errors import SynopticError, nearest
 from synoptic.core.seeds import numpy_generator
 from synoptic.data import questions
+from synoptic.data.gold import NOBODY, Gold
+from synoptic.data.pairs import answers, preferences
+from synoptic.data.question_spec import DESCRIBED, QuestionSpec
 from synoptic.data.questions import KINDS, MANNERS, PHRASINGS, SEEN_PHRASINGS, UNSEEN_MANNERS, UNSEEN_PHRASINGS
 from synoptic.data.shapes import SHAPES
-from synoptic.data.spec import CLIENTS, QuestionSpec
+from synoptic.data.spec import CLIENTS
 from synoptic.data.styles import STYLES
+from synoptic.data.tastes import tastes_apart
 from synoptic.data.words import Words
 from synoptic.data.world import COLOUR_NAMES, PRETRAIN_STYLES, TEXTURES, Images, Scene, compose, render
 
@@ -38,6 +45,8 @@ LEXICONS: Final = ("formal", "esperanto")
 """Manners with a word of their own for every fact: more to learn than what the others put around the words."""
 PLAIN: Final = "plain"
 STRENGTH: Final = 0.9  # of a style that is new or a group's own
+Part = Literal["train", "test", "public", "public_test"]
+_PUBLIC: Final[tuple[Part, ...]] = ("public", "public_test")
 _FAVOURED: Final = 0.5  # share of a group's own rows that are about its favourite kind
 
 
@@ -66,12 +75,14 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class QuestionTask:
-    """Training and test rows of all groups, group by group, and the names of groups and kinds."""
+    """Rows of all groups, group by group, and the names of groups and kinds; public rows where there are any."""
 
     groups: tuple[str, ...]
     kinds: tuple[str, ...]
     train: Asked
     test: Asked
+    public: Asked | None = None
+    public_test: Asked | None = None
 
 
 def own_manners(spec: QuestionSpec) -> tuple[str, ...]:
@@ -97,9 +108,10 @@ def group_count(spec: QuestionSpec, clients: int | None) -> int:
     """
     manners = own_manners(spec)
     if spec.groups is None:
-        return min(clients or CLIENTS, len(manners), len(OWN_PHRASINGS))
+        ways = len(OWN_PHRASINGS) if spec.tastes is not None else min(len(manners), len(OWN_PHRASINGS))
+        return min(clients or CLIENTS, ways)
     limits = (("output_shift", "manners of answering", manners), ("input_shift", "ways of asking", OWN_PHRASINGS))
-    for shift, what, own in limits:
+    for shift, what, own in limits[1:] if spec.tastes is not None else limits:
         if getattr(spec, shift) > 0 and spec.groups > len(own):
             raise SynopticError(
                 f"data.questions.groups={spec.groups}, but there are {len(own)} {what} for groups to have as their own",
@@ -116,7 +128,7 @@ def question_task(spec: QuestionSpec, groups: int) -> QuestionTask:
         SynopticError: for a kind that does not exist or is named twice.
 
     """
-    kinds = KINDS if spec.kinds is None else spec.kinds
+    kinds = spec.kinds or (KINDS if spec.tastes is None else DESCRIBED)
     for kind in kinds:
         if kind not in KINDS:
             raise SynopticError(
@@ -126,7 +138,24 @@ def question_task(spec: QuestionSpec, groups: int) -> QuestionTask:
         raise SynopticError("data.questions.kinds names a kind twice", "name each once")
     width = len(str(groups - 1))
     names = tuple(f"group-{group:0{width}d}" for group in range(groups))
-    return QuestionTask(names, kinds, _part(spec, groups, kinds, "train"), _part(spec, groups, kinds, "test"))
+    return QuestionTask(
+        names,
+        kinds,
+        _part(spec, groups, kinds, "train"),
+        _part(spec, groups, kinds, "test"),
+        _part(spec, groups, kinds, "public") if spec.public else None,
+        _part(spec, groups, kinds, "public_test") if spec.public_test else None,
+    )
+
+
+def row_count(spec: QuestionSpec, group: int, groups: int, part: Part) -> int:
+    """How many rows of a part are a group's, or asked in its way."""
+    if part == "train":
+        return max(1, round(spec.train * spec.tastes.skew**group)) if spec.tastes is not None else spec.train
+    if part == "test":
+        return spec.test
+    total = spec.public if part == "public" else spec.public_test
+    return total // groups + (group < total % groups)
 
 
 def own_share(kinds: Ints, colours: Ints, share: float, first: int, count: int) -> Bools:
@@ -148,27 +177,44 @@ def own_share(kinds: Ints, colours: Ints, share: float, first: int, count: int) 
     return np.asarray(place < round(share * count * width), dtype=bool)
 
 
-def _part(spec: QuestionSpec, groups: int, kinds: tuple[str, ...], part: str) -> Asked:
-    return _joined([_group(spec, group, kinds, part) for group in range(groups)])
+def _part(spec: QuestionSpec, groups: int, kinds: tuple[str, ...], part: Part) -> Asked:
+    return _joined([_group(spec, group, groups, kinds, part) for group in range(groups)])
 
 
-def _group(spec: QuestionSpec, group: int, kinds: tuple[str, ...], part: str) -> Asked:
-    n = spec.train if part == "train" else spec.test
-
-    def stream(purpose: str) -> np.random.Generator:
-        return numpy_generator(spec.draw, "questions", part, group, purpose)
-
+def _group(spec: QuestionSpec, group: int, groups: int, kinds: tuple[str, ...], part: Part) -> Asked:
+    n = row_count(spec, group, groups, part)
+    stream = partial(numpy_generator, spec.draw, "questions", part, group)
     own = stream("own").permutation(n) < round(spec.input_shift * n)
     new = stream("new").permutation(n) < round(spec.common * n)
     scene = _scene(n, group, own, new, stream("scene"))
     kind = _kinds(own, group, len(kinds), stream("kinds"))
     phrasing = _phrasings(own, new, group, stream("phrasings"))
-    manner = _manners(spec, group, kind, scene.colour, len(kinds))
+    plain = part in _PUBLIC or spec.tastes is not None
+    manner = _plain(n) if plain else _manners(spec, group, kind, scene.colour, len(kinds))
     codes = (np.array([KINDS.index(name) for name in kinds])[kind], phrasing, manner)
     asked, said = questions.dialogue(scene, *codes, stream("checks"))
-    rejected = tuple(questions.wrong(scene, *codes, asked, stream("wrong"))) if spec.rejected else None
-    words = Words(tuple(asked), tuple(said), rejected)
+    if spec.tastes is not None:
+        words = _liked(spec, group, groups, part, scene, asked)
+    else:
+        rejects = spec.rejected and part not in _PUBLIC
+        rejected = tuple(questions.wrong(scene, *codes, asked, stream("wrong"))) if rejects else None
+        words = Words(tuple(asked), tuple(said), rejected)
     return Asked(scene, render(scene, stream("grain")), words, kind, np.full(n, group), phrasing, manner)
+
+
+def _liked(spec: QuestionSpec, group: int, groups: int, part: Part, scene: Scene, asked: list[str]) -> Words:
+    """Pairs by the group's taste; of public rows true descriptions of all forms. Test pairs are in the true order."""
+    assert spec.tastes is not None
+    stream = partial(numpy_generator, spec.draw, "questions", part, group)
+    tastes = tastes_apart(spec.tastes.conflict, spec.tastes.weight, groups)
+    facts, n = questions.facts(scene), len(scene)
+    nobodys = part in _PUBLIC
+    gold = Gold(facts, np.full(n, group), np.full(n, NOBODY if nobodys else group), tastes)
+    if nobodys:
+        return Words(tuple(asked), tuple(answers(facts, stream("descriptions"))), None, gold)
+    choice = spec.tastes if part == "train" else None
+    better, worse = preferences(facts, tastes[group], choice, stream("descriptions"), stream("preferences"))
+    return Words(tuple(asked), tuple(better), tuple(worse), gold)
 
 
 def _scene(n: int, group: int, own: Bools, new: Bools, rng: np.random.Generator) -> Scene:
@@ -201,12 +247,16 @@ def _phrasings(own: Bools, new: Bools, group: int, rng: np.random.Generator) -> 
 
 def _manners(spec: QuestionSpec, group: int, kind: Ints, colour: Ints, count: int) -> Ints:
     """The group's own manner where its rule covers a row, else the new common one where that does, else plain."""
-    manner = np.full(len(kind), MANNERS.index(PLAIN), dtype=np.int64)
+    manner = _plain(len(kind))
     manner[own_share(kind, colour, spec.common, 0, count)] = MANNERS.index(spec.common_manner)
     if spec.output_shift > 0:
         own = own_share(kind, colour, spec.output_shift, group, count)
         manner[own] = MANNERS.index(own_manners(spec)[group])
     return manner
+
+
+def _plain(n: int) -> Ints:
+    return np.full(n, MANNERS.index(PLAIN), dtype=np.int64)
 
 
 def _joined(parts: list[Asked]) -> Asked:

@@ -31,7 +31,7 @@ from synoptic.data.world import COLOUR_NAMES, PLACE_NAMES, TEXTURES, Images, Int
 
 __all__ = [
     "FORMS", "KINDS", "MANNERS", "PHRASINGS", "SEEN_MANNERS", "SEEN_PHRASINGS", "UNSEEN_MANNERS", "UNSEEN_PHRASINGS",
-    "dialogue", "pretraining_dialogue", "vocabulary", "wrong",
+    "dialogue", "other_values", "pretraining_dialogue", "vocabulary", "wrong",
 ]  # fmt: skip
 
 Flags = NDArray[np.bool_]
@@ -96,7 +96,7 @@ def wrong(
 
     """
     true = facts(scene)
-    false = _other(true, rng)
+    false = other_values(true, rng)
     slip = rng.integers(0, len(_DESCRIBED), len(scene))
     answers = []
     for row, (kind, manner) in enumerate(zip(kinds, manners, strict=True)):
@@ -156,11 +156,11 @@ def _checked(true: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
     fact = rng.integers(0, len(FACTS), n)
     holds: Flags = rng.random(n) < 0.5
     rows = np.arange(n)
-    return fact, np.where(holds, true[rows, fact], _other(true, rng)[rows, fact])
+    return fact, np.where(holds, true[rows, fact], other_values(true, rng)[rows, fact])
 
 
-def _other(true: Ints, rng: np.random.Generator) -> Ints:
-    """For every fact a value that is not the true one, each as likely."""
+def other_values(true: Ints, rng: np.random.Generator) -> Ints:
+    """For every fact ``[n, 4]`` a value that is not the true one, each as likely."""
     sizes = np.array([len(values) for values in VALUES.values()])
     return np.asarray((true + rng.integers(1, sizes, true.shape)) % sizes, dtype=np.int64)
 

@@ -48,8 +48,8 @@ def select(source: Source, spec: DataSpec, seed: int) -> Selection:
     classes, novel = choose_classes(source.train.class_names, spec)
     domains = _domains(source.train.domain_names, spec)
     trained = np.delete(classes, novel)
-    train_rows = _rows(source.train, trained, domains)
-    test_rows = _rows(source.test, classes, domains)
+    train_rows = rows_about(source.train, trained, domains)
+    test_rows = rows_about(source.test, classes, domains)
     repeated = repeated_in(source.train, train_rows, source.test, test_rows)
     train_rows = _limited(source.train, train_rows[~repeated], spec.train_limit, seed, "train")
     test_rows = _limited(source.test, test_rows, spec.test_limit, seed, "test")
@@ -115,7 +115,8 @@ def _indices(wanted: tuple[str, ...], names: tuple[str, ...], option: str, what:
     return np.array([names.index(word) for word in wanted], dtype=np.int64)
 
 
-def _rows(table: ExampleTable, classes: Ints, domains: Ints) -> Ints:
+def rows_about(table: ExampleTable, classes: Ints, domains: Ints) -> Ints:
+    """Ascending rows of some classes and domains, indices into the table's own words."""
     used = np.isin(table.labels, classes)
     if table.domains is not None:
         used &= np.isin(table.domains, domains)

@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from synoptic.core.config import Section
 from synoptic.core.errors import SynopticError, nearest
+from synoptic.data.question_spec import QuestionSpec
 
 PartitionKind = Literal["iid", "classes", "dirichlet", "domain", "domain_dirichlet", "column"]
 SOURCES: Final = ("digits", "world", "questions", "parquet", "folder", "hub")
@@ -58,33 +59,6 @@ class PartitionSpec(Section):
         if self.kind == "column" and self.column is None:
             raise SynopticError("partition.kind=column does not say which column", "set partition.column")
         return self
-
-
-class QuestionSpec(Section):
-    """The world's questions: what is asked, and how groups of sites differ in what they see, ask and answer."""
-
-    groups: int | None = Field(
-        None,
-        ge=1,
-        description="groups of sites (domains); none: one per client, if there are as many ways",
-    )
-    input_shift: float = Field(
-        0.5, ge=0, le=1, description="share of a group's rows that are drawn, chosen and asked in its own way"
-    )
-    output_shift: float = Field(
-        0.5, ge=0, le=1, description="share of what can be asked that a group answers in its own manner"
-    )
-    common: float = Field(
-        0.5, ge=0, le=1, description="share of pictures, questions and answers that are new to the model, for everybody"
-    )
-    common_manner: str = Field("hedged", description="in which manner everybody answers what is new")
-    kinds: tuple[str, ...] | None = Field(
-        None, min_length=1, description="kinds of questions; none: colour, shape, texture, place, check, describe"
-    )
-    train: int = Field(200, ge=1, description="training rows per group")
-    test: int = Field(100, ge=1, description="test rows per group")
-    rejected: bool = Field(False, description="whether every row has a wrong answer too (preference records)")
-    draw: int = Field(0, ge=0, description="which pictures and questions are drawn")
 
 
 class DataSpec(Section):

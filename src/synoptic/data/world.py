@@ -154,7 +154,7 @@ def places(scene: Scene) -> list[str]:
     return [_PLACES[r][c] for r, c in zip(row, column, strict=True)]
 
 
-_PHRASES: Final = (
+PHRASES: Final = (
     "{colour} {shape}",
     "a {colour} {shape}",
     "a photo of a {colour} {shape}.",
@@ -167,6 +167,7 @@ _PHRASES: Final = (
     "a {style} photo of a {texture} {colour} {shape}.",
     "this is a {shape}, it is {colour}",
 )
+"""Captions, with places for what they state."""
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> list[str]:
@@ -174,9 +175,9 @@ def caption(scene: Scene, rng: np.random.Generator) -> list[str]:
 
     The article is always "a", as in the prompts that zero-shot classification builds from class names.
     """
-    choices = rng.integers(0, len(_PHRASES), len(scene))
+    choices = rng.integers(0, len(PHRASES), len(scene))
     return [
-        _PHRASES[choice].format(
+        PHRASES[choice].format(
             shape=SHAPES[shape],
             colour=COLOUR_NAMES[colour],
             texture=TEXTURES[texture],
@@ -228,6 +229,6 @@ def pretraining_batch(rng: np.random.Generator, n: int) -> tuple[Images, list[st
 def vocabulary() -> list[str]:
     """Every word and mark that a caption or a class prompt of the world can contain, sorted."""
     texts = [*SHAPES, *COLOURS, *TEXTURES, *STYLES, *PLACE_NAMES, "drawing image"]
-    phrases = [phrase.format(shape="", colour="", texture="", style="", place="") for phrase in _PHRASES]
+    phrases = [phrase.format(shape="", colour="", texture="", style="", place="") for phrase in PHRASES]
     words = " ".join([*texts, *phrases]).replace(",", " , ").replace(".", " . ").split()
     return sorted(set(words))

@@ -43,7 +43,9 @@ def child_section(section: type[Section] | None, key: str) -> type[Section] | No
 def _section_in(annotation: Any) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    found = (_section_in(part) for part in get_args(annotation) if get_origin(annotation) is not Literal)
+    # What a list holds is written as its items, not as keys.
+    inside = () if get_origin(annotation) in (Literal, list, tuple) else get_args(annotation)
+    found = (_section_in(part) for part in inside)
     return next((section for section in found if section is not None), None)
 
 

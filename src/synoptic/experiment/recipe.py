@@ -220,6 +220,9 @@ def _complete(layers: Sequence[Sequence[Setting]], folder: Path, where: Where) -
     if method.dual_encoder_only and recipe.data.asks:
         raise SynopticError(f"{name} needs a dual encoder such as {CLASSES}, and data.source={recipe.data.source} asks "
                             "questions", "set another method, or data with classes")  # fmt: skip
+    if method.answerer_only and not recipe.data.asks:
+        raise SynopticError(f"{name} aligns a generative model such as {ANSWERS}, and data.source={recipe.data.source} "
+                            "asks no questions", "set another method, or data with questions")  # fmt: skip
     return _with_full_paths(recipe, folder)
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 from tensordict import TensorDict
 
 from synoptic.adapters.spec import AdapterSpec
 from synoptic.core import SynopticError
 from synoptic.data.federated import FederatedData
+from synoptic.learning.answer_rows import AnswerRows
 from synoptic.learning.classifier import Classifier, ImageRows
+from synoptic.learning.judges import Judges
 from synoptic.learning.preferring import paired
 from synoptic.learning.problem import Classification, Problem, make_problem, new_adapter
 from synoptic.learning.rewarding import RewardSpec
 from synoptic.learning.spec import TrainSpec
+from synoptic.models.answerer import Answerer
 from synoptic.models.cache import Budget
 from synoptic.models.load import Base
 
@@ -30,10 +35,31 @@ class Bench:
     seed: int
     rounds: int
     reward: RewardSpec | None = None
+    cache: Budget | None = None
 
     def new_adapter(self) -> TensorDict:
         """The adapter that everybody can make from the recipe alone; its update is zero."""
         return new_adapter(self.model, self.adapter, self.seed, self.reward)
+
+    @cached_property
+    def pool_rows(self) -> AnswerRows:
+        """What the server holds itself, as a generative model reads it.
+
+        Raises:
+            SynopticError: the server holds nothing, or the model is no generative one.
+        """
+        if not isinstance(self.model, Answerer):
+            raise SynopticError(f"this needs a generative model such as tiny-vlm; {self.model.name} has no answers",
+                                "set another method, or another model and data")  # fmt: skip
+        if self.data.pool is None:
+            raise SynopticError(f"the server holds no questions of its own beside {self.data.train.name}",
+                                "set data.questions.public, how many it holds")  # fmt: skip
+        return AnswerRows(self.model, self.data.pool, np.arange(len(self.data.pool)), self.cache)
+
+    @cached_property
+    def judges(self) -> Judges:
+        """Reward models of any kind over this data."""
+        return Judges(self.model, self.data, self.cache, self.seed)
 
     @property
     def classification(self) -> Classification:
@@ -81,4 +107,4 @@ def make_bench(
     """
     if reward is not None:
         data = paired(data, reward)
-    return Bench(model, data, make_problem(model, data, cache, reward), adapter, train, seed, rounds, reward)
+    return Bench(model, data, make_problem(model, data, cache, reward), adapter, train, seed, rounds, reward, cache)

@@ -60,6 +60,13 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.clients)
 
+    def part(self, places: Sequence[int]) -> Cohort:
+        """Some of these clients, by their places here, with the same personal state; their work is counted here."""
+        part = Cohort([self.clients[place] for place in places], self.bench, self.personal.part(places), self.round,
+                      self._scope)  # fmt: skip
+        part.work = self.work
+        return part
+
     @property
     def positions(self) -> list[NDArray[np.int64]]:
         """Each client's training examples: positions in the training table."""

@@ -143,6 +143,14 @@ class Personal:
             if entry:
                 self._store.store(client, entry)
 
+    def part(self, places: Sequence[int]) -> Personal:
+        """Some of the clients, with the same entries: what is written here is written there."""
+        part = Personal.__new__(Personal)
+        part._store, part._shown = self._store, self._shown
+        part._clients = [self._clients[place] for place in places]
+        part.entries = [self.entries[place] for place in places]
+        return part
+
     def leak(self, place: int, tensor: Tensor) -> str | None:
         """The name of the personal tensor that ``tensor`` is, is a view of, or equals; None when it is none of them.
 

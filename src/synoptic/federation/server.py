@@ -101,19 +101,23 @@ class Server:
         """A fresh adapter as the recipe describes it; its update is zero."""
         return self.bench.new_adapter()
 
-    def ask(self, task: str, to: Sequence[int] | None = None, **payload: Field | Each) -> Replies:
+    def ask(
+        self, task: str, to: Sequence[int] | None = None, fewest: int | None = None, **payload: Field | Each
+    ) -> Replies:
         """Ask clients to do a task, and wait for their replies.
 
         Args:
             task: the name of one of the method's tasks.
             to: which clients; this round's cohort when left out.
+            fewest: how many valid replies are enough, where that is not for the recipe to say.
             payload: what they need. Wrap a value in `Each` to send every client its own.
 
         Returns:
             Valid replies in client order, failures beside them.
 
         Raises:
-            RoundFailed: fewer valid replies than the recipe's ``federation.min_replies``; not inside `as_one`.
+            RoundFailed: fewer valid replies than the recipe's ``federation.min_replies``, or than ``fewest``; not
+                inside `as_one`.
         """
         clients, payload = self._addressed(to, payload)
         for name, field in payload.items():
@@ -130,21 +134,24 @@ class Server:
         trusted = [validated(part, sent, task, self.round, self._spec.max_update_norm) for part in parts]
         replies = join(trusted, task, self.round)
         self.failures += replies.failures
-        self._enough(task, len(clients), replies)
+        self._enough(task, len(clients), replies, fewest)
         return replies
 
-    def refuse(self, replies: Replies, task: str, odd: Callable[[dict[str, Field]], str | None]) -> Replies:
+    def refuse(
+        self, replies: Replies, task: str, odd: Callable[[int, dict[str, Field]], str | None], fewest: int | None = None
+    ) -> Replies:
         """Leave out replies in which a method finds something wrong that the general checks cannot know.
 
         Args:
             replies: from `ask`.
             task: what had been asked.
-            odd: one client's fields -> what is wrong with them, or None.
+            odd: (client, its fields) -> what is wrong with them, or None.
+            fewest: as `ask` takes it.
 
         Raises:
-            RoundFailed: fewer valid replies than the recipe's ``federation.min_replies``.
+            RoundFailed: fewer valid replies than the recipe's ``federation.min_replies``, or than ``fewest``.
         """
-        reasons = [odd(replies.of(place)) for place in range(len(replies))]
+        reasons = [odd(client, replies.of(place)) for place, client in enumerate(replies.clients)]
         if not any(reasons):
             return replies
         failures = [
@@ -154,7 +161,7 @@ class Server:
         ]
         self.failures += failures
         kept = replies.keep([place for place, reason in enumerate(reasons) if not reason], failures)
-        self._enough(task, len(replies) + len(replies.failures), kept)
+        self._enough(task, len(replies) + len(replies.failures), kept, fewest)
         return kept
 
     @contextmanager
@@ -227,11 +234,11 @@ class Server:
             reason = str(error) or type(error).__name__
             return [Replies([], {}, [Failure(client, self.round, task, reason) for client in clients])]
 
-    def _enough(self, task: str, asked: int, replies: Replies) -> None:
+    def _enough(self, task: str, asked: int, replies: Replies, fewest: int | None = None) -> None:
         if self._joint is not None:
             self._joint.take(task, replies)
             return
-        needed = self._spec.fewest_replies(asked)
+        needed = self._spec.fewest_replies(asked) if fewest is None else fewest
         if task != EVALUATION and len(replies) < needed:
             reasons = "; ".join(str(failure) for failure in replies.failures[:3])
             got = f"{len(replies)} valid replies of {asked} and needs {needed}"

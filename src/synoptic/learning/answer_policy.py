@@ -2,7 +2,7 @@
 
 The answers to one question are a group. Each is judged, by a reward model, a rule or clients far away; what an answer
 has more than its group's mean is its advantage, for each of its tokens. The reference is the base itself, which is the
-same model with the adapter off, so no second model is held.
+same model with the adapter off, or with another one, so no second model is held.
 
 Legend: K clients, B prompts of each, N = K * B (client-major), G answers of each, T tokens.
 """
@@ -103,14 +103,16 @@ class AnswerPolicyLoss:
         rollout: the answers; with K clients, client-major.
         judged: what they are worth.
         spec: clip, divergence, what counts the same.
+        reference: a stack with K = 1 that the policy is held to; nothing is the base itself.
 
     Raises:
         SynopticError: rewards of another shape, or that are not finite.
     """
 
     def __init__(
-        self, model: Answerer, rows: AnswerRows, rollout: Rollout, judged: Judged, spec: AnswerPolicySpec
-    ) -> None:
+        self, model: Answerer, rows: AnswerRows, rollout: Rollout, judged: Judged, spec: AnswerPolicySpec,
+        reference: Tensors | None = None,
+    ) -> None:  # fmt: skip
         self._model = model
         self._rows = rows
         self._rollout = rollout
@@ -118,7 +120,7 @@ class AnswerPolicyLoss:
         self._reward = checked(judged.reward, rollout, "reward")
         given = judged.advantage
         self._advantage = group_advantages(self._reward) if given is None else checked(given, rollout, "advantage")
-        self._reference = reference_log_probabilities(model, rows, rollout, spec.minibatch)
+        self._reference = reference_log_probabilities(model, rows, rollout, spec.minibatch, reference)
         self._sums: dict[int, Tensor] = {}
 
     def __call__(self, worn: Tensors, batch: Batch) -> Tensor:
@@ -167,10 +169,12 @@ def per_answer(values_NGT: Tensor, counted_NGT: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def reference_log_probabilities(model: Answerer, rows: AnswerRows, rollout: Rollout, minibatch: int) -> Tensor:
-    """What the base, wearing nothing, thinks of a rollout's tokens ``[N, G, T]``."""
+def reference_log_probabilities(
+    model: Answerer, rows: AnswerRows, rollout: Rollout, minibatch: int, reference: Tensors | None = None
+) -> Tensor:
+    """What the base thinks of a rollout's tokens ``[N, G, T]``, wearing nothing or one ``reference``."""
     parts = np.split(np.arange(len(rollout)), range(minibatch, len(rollout), minibatch))
-    return torch.cat([log_probabilities(model, {}, rows, rollout, part).cpu() for part in parts])
+    return torch.cat([log_probabilities(model, reference or {}, rows, rollout, part).cpu() for part in parts])
 
 
 def checked(values_NG: Tensor, rollout: Rollout, what: str) -> Tensor:
@@ -199,6 +203,7 @@ class Stepped(NamedTuple):
 def step(
     model: Answerer, adapter: TensorDict, rows: AnswerRows, positions: NDArray[np.int64], reward: Judge,
     spec: AnswerPolicySpec, moments: TensorDict, generator: torch.Generator, lr: float | None = None,
+    reference: Tensors | None = None,
 ) -> Stepped:  # fmt: skip
     """One step of GRPO on the server: draw, have it judged, learn.
 
@@ -214,11 +219,12 @@ def step(
         moments: those of the last step; `synoptic.learning.optim.no_moments` at the first.
         generator: for this step alone, so that it does not depend on earlier ones.
         lr: another learning rate than ``spec``'s, where a schedule says so.
+        reference: what the policy is held to (K = 1); nothing is the base itself.
     """
     rollout = roll_out(model, leaves(expand(adapter, 1)), rows, positions[None], spec.decoding, [generator])
     found = reward(rollout.positions, rollout.texts)
     judged = found if isinstance(found, Judged) else Judged(found)
-    loss = AnswerPolicyLoss(model, rows, rollout, judged, spec)
+    loss = AnswerPolicyLoss(model, rows, rollout, judged, spec, reference)
     steps = minibatches(len(rollout), spec, generator)
     done = descend(adapter, moments, steps, loss, spec.train, spec.lr if lr is None else lr)
     measures = dict(zip(MEASURES, loss.measures[0].tolist(), strict=True))

@@ -55,6 +55,9 @@ class AnswerRows:
         budget: memory for the cache; None computes anew each time.
         starts: places in ``order`` where a new client begins.
 
+    Attributes:
+        model, table: as given.
+
     Raises:
         SynopticError: a table without words, or a row that the model cannot hold.
     """
@@ -66,8 +69,8 @@ class AnswerRows:
         if table.words is None:
             raise SynopticError(f"{table.name} asks no questions, and {model.name} answers questions",
                                 "use data with questions, or a dual encoder such as tiny-clip")  # fmt: skip
-        self._model = model
-        self._table = table
+        self.model = model
+        self.table = table
         self._order = order
         self._budget = budget
         self._starts = starts
@@ -83,10 +86,10 @@ class AnswerRows:
         self._rows = self._encoded(table.words.take(order))
 
     def _encoded(self, words: Words) -> dict[Said, Sequences]:
-        where = [f"row {position} of {self._table.name}" for position in self._order]
+        where = [f"row {position} of {self.table.name}" for position in self._order]
         grids = [self._grids[picture] for picture in self._pictures[self._picture].tolist()]
         said: dict[Said, tuple[str, ...] | None] = {"answer": words.answers, "rejected": words.rejected}
-        return {key: self._model.prompts.encode(words.questions, grids, texts, where)
+        return {key: self.model.prompts.encode(words.questions, grids, texts, where)
                 for key, texts in said.items() if texts is not None}  # fmt: skip
 
     @property
@@ -102,7 +105,7 @@ class AnswerRows:
         """
         places = self._place[positions]
         if (places < 0).any():
-            raise SynopticError(f"example {int(positions[places < 0][0])} is outside the rows of {self._table.name}",
+            raise SynopticError(f"example {int(positions[places < 0][0])} is outside the rows of {self.table.name}",
                                 "ask only for examples of a client or of a test split")  # fmt: skip
         return self._rows[said].take(torch.from_numpy(places))
 
@@ -111,7 +114,7 @@ class AnswerRows:
 
         Pictures pass through an adapted image tower or connector with gradient; everything else here has none.
         """
-        rows, depth = self.rows(positions, said), self._model.entry(worn)
+        rows, depth = self.rows(positions, said), self.model.entry(worn)
         if depth == 0 or self._budget is None:
             return Begun(self._hidden(worn, positions, rows, depth), rows, depth)
         return Begun(self._cache(said, depth).fetch(positions)[:, : rows.ids.shape[1]], rows, depth)
@@ -123,22 +126,22 @@ class AnswerRows:
 
     def completed(self, worn: Tensors, positions: NDArray[np.int64], answers: Sequence[str]) -> Begun:
         """The rows at ``positions [N]`` with other answers, such as a policy's; only pictures are remembered."""
-        words, places = self._table.words, self._place[positions]
+        words, places = self.table.words, self._place[positions]
         assert words is not None
         grids = [self._grids[picture] for picture in self._pictures[self._picture[places]].tolist()]
-        where = [f"row {position} of {self._table.name}" for position in positions]
+        where = [f"row {position} of {self.table.name}" for position in positions]
         asked = [words.questions[position] for position in positions]
-        rows = self._model.prompts.encode(asked, grids, answers, where, made_up=True)
-        depth = self._model.entry(worn)
+        rows = self.model.prompts.encode(asked, grids, answers, where, made_up=True)
+        depth = self.model.entry(worn)
         return Begun(self._hidden(worn, positions, rows, depth), rows, depth)
 
     def _hidden(self, worn: Tensors, positions: NDArray[np.int64], rows: Sequences, depth: int) -> Tensor:
         features = self._features(worn, positions)
-        hidden_NTD = self._model.embed(rows, features)
+        hidden_NTD = self.model.embed(rows, features)
         if depth == 0:
             return hidden_NTD
-        with torch.no_grad(), self._model.wearing({}):
-            return self._model.run(hidden_NTD, rows, 0, depth)
+        with torch.no_grad(), self.model.wearing({}):
+            return self.model.run(hidden_NTD, rows, 0, depth)
 
     def _cache(self, said: Said, depth: int) -> PrefixCache:
         if (said, depth) not in self._caches:
@@ -157,7 +160,7 @@ class AnswerRows:
 
     def _features(self, worn: Tensors, positions: NDArray[np.int64]) -> list[Tensor]:
         """What the decoder reads of each row's picture, ``[tokens, D]``."""
-        model, pictures = self._model, self._pictures[self._picture[self._place[positions]]]
+        model, pictures = self.model, self._pictures[self._picture[self._place[positions]]]
         if model.sees(worn):
             with model.wearing(worn):
                 return model.features(self._seen(pictures))
@@ -173,8 +176,8 @@ class AnswerRows:
 
     @torch.no_grad()
     def _looked_at(self, pictures: NDArray[np.int64]) -> list[Tensor]:
-        with self._model.wearing({}):
-            return self._model.features(self._model.family.views(self._table.images.load(pictures)))
+        with self.model.wearing({}):
+            return self.model.features(self.model.family.views(self.table.images.load(pictures)))
 
     def _padded(self, pictures: NDArray[np.int64]) -> Tensor:
         found = self._looked_at(pictures)
@@ -185,7 +188,7 @@ class AnswerRows:
         new = np.array([picture for picture in np.unique(pictures) if int(picture) not in self._views], dtype=np.int64)
         found = dict(self._views)
         if len(new):
-            views = self._model.family.views(self._table.images.load(new))
+            views = self.model.family.views(self.table.images.load(new))
             for picture, view in zip(new.tolist(), views, strict=True):
                 found[picture] = view
                 self._keep(picture, view)
@@ -199,14 +202,14 @@ class AnswerRows:
 
     def _all_grids(self) -> dict[int, Grid]:
         """How every picture is cut up; where that is the same for all, nothing is opened."""
-        if not self._model.family.sized:
+        if not self.model.family.sized:
             return dict.fromkeys(self._pictures.tolist(), ())
         grids: dict[int, Grid] = {}
         for start in range(0, len(self._pictures), LOADED):
             some = self._pictures[start : start + LOADED]
-            grids |= dict(zip(some.tolist(), self._model.family.grids(self._table.images.load(some)), strict=True))
+            grids |= dict(zip(some.tolist(), self.model.family.grids(self.table.images.load(some)), strict=True))
         return grids
 
     def _key(self, *what: str) -> str:
-        model = self._model
-        return digest(model.fingerprint, model.preprocess.fingerprint, str(model.half), self._table.fingerprint, *what)
+        model = self.model
+        return digest(model.fingerprint, model.preprocess.fingerprint, str(model.half), self.table.fingerprint, *what)

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synoptic.core import SynopticError
 from synoptic.learning.answer_rows import AnswerRows, Said, Tensors
 from synoptic.learning.batches import Batch
 from synoptic.models.answerer import Answerer
 from synoptic.models.answerer.decode import GREEDY, Decoded, Decoding, decode
 from synoptic.models.answerer.scores import Scores
 
-__all__ = ["AnswerLoss", "AnswerRows", "Answered", "answer", "predict", "scores"]
+__all__ = ["AnswerLoss", "AnswerRows", "Answered", "answer", "predict", "scores", "utility"]
 
 
 def scores(
@@ -87,6 +88,34 @@ def predict(
         return Answered(right, loss, total, None, None)
     by_token, by_answer = (torch.cat([part[i] for part in parts], dim=1) for i in (3, 4))
     return Answered(right, loss, total, by_token, by_answer)
+
+
+@torch.no_grad()
+def utility(model: Answerer, worn: Tensors, rows: AnswerRows, positions: NDArray[np.int64], batch: int = 256) -> Tensor:
+    """What every client's greedy answers to the same examples are worth by each example's own taste ``[K, n]``.
+
+    Args:
+        model: the frozen base.
+        worn: a stack by tensor names; nothing is the base itself, K = 1.
+        rows: the table's rows.
+        positions: which of them, ``[n]``.
+        batch: rows decoded together, of all clients.
+
+    Raises:
+        SynopticError: nobody knows what the table's answers are worth.
+    """
+    gold = None if rows.table.words is None else rows.table.words.gold
+    if gold is None:
+        raise SynopticError(f"nobody knows what answers to {rows.table.name} are worth",
+                            "use data=questions with data.questions.tastes")  # fmt: skip
+    clients = clients_of(worn)
+    width = max(1, batch // clients)
+    parts = []
+    for some in np.split(positions, range(width, len(positions), width)):
+        rows_KB = np.tile(some, (clients, 1))
+        texts = [text for (text,) in answer(model, worn, rows, rows_KB).texts]
+        parts.append(gold.utility(rows_KB.ravel(), texts).reshape(rows_KB.shape))
+    return torch.from_numpy(np.concatenate(parts, axis=1)).float()
 
 
 def clients_of(worn: Tensors) -> int:

@@ -70,7 +70,7 @@ def check_pairs(data: FederatedData, reward: RewardSpec) -> None:
             raise SynopticError(f"a reward model learns from pairs of answers, and {table.name} has {has}",
                                 "set data=questions data.questions.rejected=true, or name the column of worse answers "
                                 "with data.rejected")  # fmt: skip
-    tied = [f"row {row} of {table.name}" for table, rows in _in_use(data) for row in rows[_ties(table)[rows]]]
+    tied = [f"row {row} of {table.name}" for table, rows in _in_use(data) for row in rows[ties(table)[rows]]]
     if tied and reward.ties == "refuse":
         count = "1 pair has" if len(tied) == 1 else f"{len(tied)} pairs have"
         raise SynopticError(f"{count} the same answer twice, such as {tied[0]}",
@@ -84,7 +84,7 @@ def paired(data: FederatedData, reward: RewardSpec) -> FederatedData:
         SynopticError: see `check_pairs`.
     """
     check_pairs(data, reward)
-    train, test, held = _ties(data.train), _ties(data.test), data.clients
+    train, test, held = ties(data.train), ties(data.test), data.clients
     if not train.any() and not test.any():
         return data
     kept = replace(held, train_rows=_without(held.train_rows, train), val_rows=_without(held.val_rows, train),
@@ -99,13 +99,14 @@ def _in_use(data: FederatedData) -> Iterator[tuple[ExampleTable, Ints]]:
     yield data.test, np.unique(np.concatenate([held.test_rows.positions, *data.tests.values()]))
 
 
-def _ties(table: ExampleTable) -> NDArray[np.bool_]:
+def ties(table: ExampleTable) -> NDArray[np.bool_]:
+    """Which rows have the same answer twice, bool ``[n]``."""
     words = table.words
     assert words is not None and words.rejected is not None
     same = [one.strip() == two.strip() for one, two in zip(words.answers, words.rejected, strict=True)]
     return np.array(same, dtype=bool)
 
 
-def _without(rows: Rows, ties: NDArray[np.bool_]) -> Rows:
-    kept = ~ties[rows.positions]
+def _without(rows: Rows, tied: NDArray[np.bool_]) -> Rows:
+    kept = ~tied[rows.positions]
     return Rows.grouped(rows.owners[kept], len(rows), rows.positions[kept])

@@ -17,7 +17,7 @@ from torch import Tensor
 from synoptic.adapters.spec import AdapterSpec
 from synoptic.core import SynopticError
 from synoptic.data.federated import FederatedData
-from synoptic.learning.answering import AnswerLoss, AnswerRows, predict
+from synoptic.learning.answering import AnswerLoss, AnswerRows, predict, utility
 from synoptic.learning.classifier import ClassificationLoss, Classifier, ImageRows
 from synoptic.learning.fit import Loss
 from synoptic.learning.objectives.contrastive import correct
@@ -40,7 +40,7 @@ class Problem(Protocol):
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """What `score` measures: ``accuracy`` and ``loss``, ``preference`` where there is something to prefer."""
+        """What `score` measures: ``accuracy`` and ``loss``, perhaps ``preference``, where it is known ``utility``."""
         ...
 
     def loss(self) -> Loss:
@@ -120,11 +120,13 @@ class Answering:
         self.train_rows = AnswerRows(model, data.train, order, cache, starts)
         self.test_rows = AnswerRows(model, data.test, np.arange(len(data.test)), cache)
         self._prefers = data.test.words is not None and data.test.words.rejected is not None
+        self._judged = data.test.words is not None and data.test.words.gold is not None
 
     @property
     def quantities(self) -> tuple[str, ...]:
         """See `Problem.quantities`."""
-        return ("accuracy", "loss", *(("preference",) if self._prefers else ()))
+        more = {"preference": self._prefers, "utility": self._judged}
+        return ("accuracy", "loss", *(name for name, known in more.items() if known))
 
     def loss(self) -> AnswerLoss:
         """Mean negative log-likelihood of the answer's tokens."""
@@ -132,14 +134,15 @@ class Answering:
 
     @torch.no_grad()
     def score(self, stack: Stack, positions: NDArray[np.int64], split: str, part: Part = "test") -> dict[str, Tensor]:
-        """Exact answers, losses per token, and whether the answer is likelier than the rejected one.
+        """Exact answers, losses per token, whether the answer is likelier than the rejected one, and true utility.
 
         There are no candidates, so ``split`` changes nothing; see `Problem.score`.
         """
         rows = self.train_rows if part == "train" else self.test_rows
         answered = predict(self.model, worn(stack), rows, positions)
         scores = {"accuracy": answered.right, "loss": answered.loss}
-        return scores | ({"preference": answered.preferred} if answered.preferred is not None else {})
+        scores |= {"preference": answered.preferred} if answered.preferred is not None else {}
+        return scores | ({"utility": utility(self.model, worn(stack), rows, positions)} if self._judged else {})
 
     def score_all(self, stack: Stack, splits: Splits) -> dict[str, dict[str, Tensor]]:
         """Every row is looked at once, however many splits it is in; see `Problem.score_all`."""

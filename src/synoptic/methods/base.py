@@ -37,11 +37,13 @@ class Method:
         adapter: what is trained unless the recipe says otherwise.
         answerer_adapter: the same where the data asks questions, so that the base is a generative model.
         dual_encoder_only: whether it compares pictures with class names, which a generative model cannot.
+        answerer_only: whether it learns from answers that a model gives, which a dual encoder does not.
         defaults: recipe values, by dotted key, that suit this method better than the general ones.
         personal: name patterns of tensors that belong to the client and may never be in a reply.
         pools_data: whether all clients' data are put in one place first (only a ceiling does that).
         reward: what reward models are made of, if the method trains these; its data then are pairs of answers.
-        has_shared, has_personal: which models there are to evaluate. These and ``personal`` may depend on the settings.
+        has_shared, has_personal: which models there are to evaluate. These, ``personal`` and ``pools_data`` may depend
+            on the settings.
     """
 
     class Settings(Section):
@@ -51,9 +53,10 @@ class Method:
     adapter: ClassVar[AdapterSpec] = AdapterSpec.model_validate({"vision": "lora"})
     answerer_adapter: ClassVar[AdapterSpec] = AdapterSpec.model_validate({"text": "lora"})
     dual_encoder_only: ClassVar[bool] = False
+    answerer_only: ClassVar[bool] = False
     defaults: ClassVar[dict[str, Any]] = {}
     personal: tuple[str, ...] = ()
-    pools_data: ClassVar[bool] = False
+    pools_data: bool = False
     has_shared: bool = True
     has_personal: bool = False
     reward: RewardSpec | None = None

@@ -127,7 +127,7 @@ class FedDTL(Method):
         elif self.settings.pairing == "averaged":
             replies = server.ask("embed", to=replies.clients, adapter=shared)
         classes, dim = len(server.bench.data.base_classes), server.bench.classifier.model.dim
-        return server.refuse(replies, "embed", lambda told: oddity(told, classes, dim))
+        return server.refuse(replies, "embed", lambda _, told: oddity(told, classes, dim))
 
     def _tune_names(self, server: Server, told: Replies) -> TensorDict:
         """Cross-entropy of the embeddings against the names, over the text tower's adapter alone."""

@@ -66,6 +66,11 @@ class VisionTower:
         projected: Tensor = self._projection(self._model.post_layernorm(first_ND))
         return projected
 
+    def states(self, hidden_NTD: Tensor, start: int) -> Tensor:
+        """Blocks from ``start`` on and the projection of every token: ``[N, T, E]``; patches come last."""
+        projected: Tensor = self._projection(self._model.post_layernorm(self.run(hidden_NTD, start)))
+        return projected
+
     def insert_prompt(self, hidden_NTD: Tensor, prompt_KLD: Tensor) -> Tensor:
         """Append each client's prompt vectors to its rows (client-major), after the position embeddings."""
         rows = hidden_NTD.shape[0] // prompt_KLD.shape[0]
@@ -143,6 +148,11 @@ class TextTower:
         else:
             pooled_ND = hidden_NTD[rows, pool_N]
         projected: Tensor = self._projection(self._model.final_layer_norm(pooled_ND))
+        return projected
+
+    def states(self, hidden_NTD: Tensor, start: int) -> Tensor:
+        """Blocks from ``start`` on and the projection of every token: ``[N, T, E]``."""
+        projected: Tensor = self._projection(self._model.final_layer_norm(self.run(hidden_NTD, start)))
         return projected
 
 

@@ -25,6 +25,7 @@ class Source:
         template: the prompt that suits the class names.
         columns, test_columns: further columns of the tables by name, [n] each.
         together: int64 [n] of the train table: rows with equal numbers go to one client; None: every row by itself.
+        pool, pool_test: rows of nobody, for the server to train and to be judged on; None for most sources.
 
     """
 
@@ -34,11 +35,14 @@ class Source:
     columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     test_columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     together: Ints | None = None
+    pool: ExampleTable | None = None
+    pool_test: ExampleTable | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Identity of both tables, 16 hex digits."""
-        return digest(self.train.fingerprint, self.test.fingerprint)
+        """Identity of all tables, 16 hex digits."""
+        tables = (self.train, self.test, self.pool, self.pool_test)
+        return digest(*(table.fingerprint for table in tables if table is not None))
 
 
 def split_off(labels: Ints, share: float = 0.2, together: Ints | None = None) -> tuple[Ints, Ints]:

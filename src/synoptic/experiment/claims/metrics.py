@@ -13,7 +13,7 @@ from synoptic.core.errors import SynopticError, nearest
 
 MODELS = ("shared", "personal")
 SPLITS = ("local", "base", "novel", "domain", "global", "hm")
-QUANTITIES = ("accuracy", "loss", "preference")
+QUANTITIES = ("accuracy", "loss", "preference", "utility")
 AVERAGES = ("mean", "weighted", "worst", "p10")
 COUNTS: Mapping[str, Sequence[str]] = {
     "bytes": ("up", "down", "total"),

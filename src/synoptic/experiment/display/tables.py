@@ -38,7 +38,7 @@ def show_result(console: Console, folder: Path, summary: Mapping[str, Any]) -> N
         table.add_column("before", justify="right", no_wrap=True)
     metrics: Mapping[str, float] = summary["metrics"]
     for name, value in metrics.items():
-        if "/accuracy/" in name or "/preference/" in name:
+        if any(f"/{quantity}/" in name for quantity in ("accuracy", "preference", "utility")):
             start = [value_text(name, before[name])] if name in before else []
             table.add_row(name, value_text(name, value), *start)
     table.add_row("bytes up", bytes_text(summary["bytes"]["up"]))
@@ -59,6 +59,9 @@ def show_clients(console: Console, rows: Sequence[ClientRow], summary: Mapping[s
     console.print(Text(f"{examples}, {classes}{novel}"))
     if summary["domains"]:
         console.print(Text(f"domains: {', '.join(summary['domains'])}"))
+    if "pool" in summary or "pool_test" in summary:
+        console.print(Text(f"the server has {summary.get('pool', 0):,} rows of nobody to train on and "
+                           f"{summary.get('pool_test', 0):,} to be judged on"))  # fmt: skip
     if summary["duplicates_dropped"]:
         console.print(Text(f"{summary['duplicates_dropped']:,} training examples left out: also in the test part"))
     held = [row.train for row in rows]

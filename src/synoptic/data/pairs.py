@@ -1,0 +1,105 @@
+"""Answers about the world's pictures to choose between, and which of two a taste prefers.
+
+Bradley & Terry 1952: the first of two answers is preferred with probability ``sigmoid((u1 - u2) / temperature)``.
+
+Legend: n pictures.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synoptic.data.describing import WAYS, describe
+from synoptic.data.question_spec import TastesSpec
+from synoptic.data.questions import FACTS, VALUES, other_values
+from synoptic.data.tastes import Taste, features, judged
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+FALSE: Final = 0.5
+"""Share of the answers to choose between that state one wrong fact."""
+_TIED: Final = 1e-9
+
+
+def answers(facts: Ints, rng: np.random.Generator, false: float = 0.0) -> list[str]:
+    """An answer about each picture: one to four of its facts in any of `synoptic.data.describing.WAYS`.
+
+    Each number of facts, each choice of so many and each way is as likely as any other.
+
+    Args:
+        facts: what the pictures show ``[n, 4]``.
+        rng: draws.
+        false: share of the answers in which one of the facts is wrong.
+    """
+    n = len(facts)
+    count, way = rng.integers(1, len(FACTS) + 1, n), rng.integers(0, len(WAYS), n)
+    order = rng.permuted(np.tile(np.arange(len(FACTS)), (n, 1)), axis=1)
+    wrong, other = rng.random(n) < false, other_values(facts, rng)
+    texts = []
+    for row in range(n):
+        named: list[str | None] = [None] * len(FACTS)
+        for place, fact in enumerate(order[row, : count[row]]):
+            values = other if wrong[row] and place == 0 else facts
+            named[fact] = VALUES[FACTS[fact]][values[row, fact]]
+        texts.append(describe(WAYS[way[row]], *named))
+    return texts
+
+
+def rivals(facts: Ints, taste: Taste, rng: np.random.Generator) -> tuple[list[str], list[str], Floats]:
+    """Two answers about each picture that a taste does not like the same, and by how much the first is worth more.
+
+    Args:
+        facts: what the pictures show ``[n, 4]``.
+        taste: who judges.
+        rng: draws; pairs that the taste can order do not depend on it.
+    """
+    one, two = answers(facts, rng, FALSE), answers(facts, rng, FALSE)
+    worth = _worth(facts, taste, one)
+    more = worth - _worth(facts, taste, two)
+    while len(tied := np.flatnonzero(np.abs(more) < _TIED)):
+        again = answers(facts[tied], rng, FALSE)
+        more[tied] = worth[tied] - _worth(facts[tied], taste, again)
+        for row, text in zip(tied, again, strict=True):
+            two[row] = text
+    return one, two, more
+
+
+def preferred(more: Floats, temperature: float, noise: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Whether the first of two answers is preferred, bool ``[n]``.
+
+    Args:
+        more: by how much it is worth more ``[n]``.
+        temperature: of the choice; 0 takes what is worth more.
+        noise: share of the choices that are turned round.
+        rng: draws.
+    """
+    draw, turned = rng.random(len(more)), rng.random(len(more)) < noise
+    first = more > 0 if temperature == 0 else draw < 0.5 + 0.5 * np.tanh(more / (2 * temperature))
+    return np.asarray(first ^ turned, dtype=bool)
+
+
+def preferences(
+    facts: Ints, taste: Taste, spec: TastesSpec | None, drawn: np.random.Generator, chosen: np.random.Generator
+) -> tuple[list[str], list[str]]:
+    """A preferred and a rejected answer about each picture.
+
+    Args:
+        facts: what the pictures show ``[n, 4]``.
+        taste: who prefers.
+        spec: temperature and noise of the choice; None prefers what is worth more.
+        drawn: draws the answers.
+        chosen: draws the choices.
+    """
+    one, two, more = rivals(facts, taste, drawn)
+    first = preferred(more, spec.temperature, spec.noise, chosen) if spec is not None else more > 0
+    pairs = [(a, b) if wins else (b, a) for a, b, wins in zip(one, two, first, strict=True)]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def _worth(facts: Ints, taste: Taste, texts: list[str]) -> Floats:
+    found = [features(row, text) for row, text in zip(facts.tolist(), texts, strict=True)]
+    return np.asarray(judged([taste], np.array(found, dtype=np.float64))[0], dtype=np.float64)

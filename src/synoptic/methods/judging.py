@@ -1,0 +1,169 @@
+"""Clients that judge: they learn reward models from their own pairs of answers, and score what a server shows them.
+
+Reward models, what scores mean and what was preferred stay where they are. Legend: K clients, G texts of a question.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torch import Tensor
+
+from synoptic.adapters.stack import expand, leaves
+from synoptic.core import SynopticError
+from synoptic.data.parcel import Parcel
+from synoptic.federation.message import add_work
+from synoptic.learning.fusion import coded
+from synoptic.learning.judges import JudgeSpec
+from synoptic.learning.objectives.preference import Calibration, calibration, check_finite, normalised
+from synoptic.learning.rewarding import PreferenceLoss
+from synoptic.methods.base import Cohort, Method, Replies, task
+from synoptic.methods.held_out import Pairs
+from synoptic.methods.mor_settings import Alignment
+
+Ints = NDArray[np.int64]
+CALIBRATION = "calibration"
+SHOWN = ("pictures", "ends", "shows", "questions")
+"""What a client keeps of the server's questions, see `synoptic.data.parcel.Parcel`."""
+
+
+class Judging(Method):
+    """The clients of `synoptic.methods.aligning.Aligning`."""
+
+    class Settings(Alignment):
+        """Reward models, policy, fusion."""
+
+    @property
+    def personal(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What may never be in a reply: a reward model, unless it is averaged."""
+        return () if self.settings.rewards == "average" else ("reward/*", "*/lora/*", "*/head/*", "*/prompt/*")
+
+    def kinds(self, cohort: Cohort) -> Iterator[tuple[JudgeSpec, Cohort, list[int]]]:
+        """Clients with the same kind of reward model, and their places in the cohort."""
+        specs: tuple[JudgeSpec, ...] = self.settings.kinds
+        for kind, spec in enumerate(specs):
+            places = [place for place, client in enumerate(cohort.clients) if client % len(specs) == kind]
+            if places:
+                yield spec, cohort.part(places), places
+
+    @task
+    def learn(self, cohort: Cohort, judge: TensorDict | None = None) -> Replies:
+        """Stage A at a client: Bradley-Terry on its own pairs. A scoring function has nothing to learn."""
+        examples, loss = cohort.examples, torch.zeros(len(cohort))
+        told: dict[str, Any] = {}
+        for spec, part, places in self.kinds(cohort):
+            if spec.script is not None:
+                continue
+            own = Pairs(part, self.settings.held_out, spec.ties)
+            fitted = own.fit(self.judge_of(part, spec, judge), PreferenceLoss(_scorer(cohort, spec)))
+            add_work(cohort.work, own.work)
+            examples[places], loss[places] = own.examples, fitted.loss
+            if judge is None:
+                part.personal["judge"] = fitted.stack
+            else:
+                told["judge"] = fitted.stack
+        return cohort.reply(examples=examples, loss=loss, **told)
+
+    @task
+    def calibrate(self, cohort: Cohort, judge: TensorDict | None = None) -> Replies:
+        """How its scores lie stays with the client; how many held-out pairs are in the right order is told."""
+        found: dict[int, Calibration] = {}
+        for spec, part, places in self.kinds(cohort):
+            stack = None if spec.script is not None else self.judge_of(part, spec, judge)
+            for place, rows in enumerate(Pairs(part, self.settings.held_out, spec.ties).held):
+                one = None if stack is None else stack[place : place + 1]
+                found[places[place]] = calibration(*pair_scores(cohort, spec, one, rows))
+        each = [found[place] for place in range(len(cohort))]
+        cohort.personal[CALIBRATION] = torch.stack([torch.stack([one.mean, one.deviation]) for one in each])
+        told = {"accuracy": [one.accuracy for one in each], "pairs": [one.pairs for one in each]}
+        return cohort.reply(**{name: torch.stack(values) for name, values in told.items()})
+
+    @task
+    def meet(self, cohort: Cohort, **shown: Tensor) -> Replies:
+        """Keep the server's questions and pictures, so that later only their numbers are sent."""
+        for name in SHOWN:
+            cohort.personal[name] = shown[name][None].expand(len(cohort), *shown[name].shape)
+        for place in range(len(cohort)):
+            cohort.bench.judges.shown(_parcel(cohort, place))
+        return cohort.reply(met=torch.ones(len(cohort), dtype=torch.uint8))
+
+    @task
+    def score(self, cohort: Cohort, rows: Sequence[Tensor], texts: Sequence[str]) -> Replies:
+        """Normalised scores of the answers to some of the questions; nothing else leaves."""
+        found: dict[int, Tensor] = {}
+        for spec, part, places in self.kinds(cohort):
+            stack = None if spec.script is not None else self.judge_of(part, spec, None)
+            for place, whole in enumerate(places):
+                said = read_texts(texts[whole], len(rows[whole]))
+                worn = {} if stack is None else leaves(stack[place : place + 1])
+                table = cohort.bench.judges.shown(_parcel(part, place))
+                positions = rows[whole].long().numpy()
+                raw = cohort.bench.judges.scores(spec, worn, table, positions, said)[0]
+                check_finite(raw, f"the reward model of client {cohort.clients[whole]}")
+                found[whole] = normalised(raw, _calibration(part, place)).flatten()
+        bits = self.settings.bits
+        sent = [found[place] if bits is None else coded(found[place], bits) for place in range(len(cohort))]
+        return cohort.reply(scores=sent)
+
+    def judge_of(self, part: Cohort, spec: JudgeSpec, judge: TensorDict | None) -> TensorDict:
+        """Clients' own reward models ``[K]``, or the one that the server sends."""
+        if judge is not None:
+            return expand(judge, len(part))
+        return part.personal.adapter("judge", part.bench.judges.new_adapter(spec))
+
+
+def read_texts(content: str, rows: int) -> list[list[str]]:
+    """Groups of texts as the server sends them.
+
+    Raises:
+        SynopticError: what came is not one list of texts for each row.
+    """
+    try:
+        groups = json.loads(content)
+        fits = len(groups) == rows and all(isinstance(text, str) for group in groups for text in group)
+    except (ValueError, TypeError) as error:
+        raise SynopticError("the answers to score are no JSON", "send them again") from error
+    if not fits:
+        raise SynopticError(
+            f"{rows} questions came with other answers than one list of texts for each", "send them again"
+        )
+    return [list(group) for group in groups]
+
+
+def _scorer(cohort: Cohort, spec: JudgeSpec) -> Any:
+    return cohort.bench.judges.scorer(spec, cohort.bench.data.train)
+
+
+def pair_scores(cohort: Cohort, spec: JudgeSpec, one: TensorDict | None, rows: Ints) -> tuple[Tensor, Tensor]:
+    """One client's scores of its preferred and its rejected answers ``[n]``."""
+    if one is not None:
+        preferred, rejected = _scorer(cohort, spec).pairs(leaves(one), rows)
+        return preferred[0], rejected[0]
+    table = cohort.bench.data.train
+    words = table.words.take(rows) if table.words is not None else None
+    assert words is not None and words.rejected is not None
+    both = list(zip(words.answers, words.rejected, strict=True))
+    scores_n2 = cohort.bench.judges.scores(spec, {}, table, rows, both)[0]
+    return scores_n2[:, 0], scores_n2[:, 1]
+
+
+def _calibration(part: Cohort, place: int) -> Calibration:
+    kept = part.personal.entries[place].get(CALIBRATION)
+    if not isinstance(kept, Tensor):
+        raise SynopticError(f"client {part.clients[place]} has not calibrated its reward model", "ask it to first")
+    unknown = torch.zeros(())
+    return Calibration(kept[0], kept[1], unknown, unknown)
+
+
+def _parcel(part: Cohort, place: int) -> Parcel:
+    entry = part.personal.entries[place]
+    kept: dict[str, Any] = {name: one.numpy() for name in SHOWN if isinstance(one := entry.get(name), Tensor)}
+    if len(kept) < len(SHOWN):
+        raise SynopticError(f"client {part.clients[place]} has not been shown the server's questions", "show it first")
+    return Parcel(**kept)

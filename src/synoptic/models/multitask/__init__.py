@@ -1,0 +1,6 @@
+"""A modality-task model of named blocks over a frozen dual encoder."""
+
+from synoptic.models.multitask.model import MultiTask
+from synoptic.models.multitask.spec import MultiTaskSpec
+
+__all__ = ["MultiTask", "MultiTaskSpec"]
