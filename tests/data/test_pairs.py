@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synoptic.data.describing import WAYS, read
-from synoptic.data.pairs import FALSE, answers, preferences, preferred, rivals
+from synoptic.data.pairs import FALSE, answers, candidates, preferences, preferred, rivals
 from synoptic.data.question_spec import TastesSpec
 from synoptic.data.questions import FACTS, VALUES
 from synoptic.data.tastes import Taste, features, judged
@@ -46,6 +46,14 @@ def test_false_answers_have_one_wrong_fact() -> None:
              for row, text in enumerate(answers(facts, rng(), FALSE))]  # fmt: skip
     assert set(wrong) == {0, 1}
     assert np.mean(wrong) == pytest.approx(FALSE, abs=0.04)
+
+
+def test_broken_answers_are_as_many_as_asked_for_and_belong_to_no_form() -> None:
+    facts = pictures(2000)
+    plain, some = (np.array([read(text).malformed > 0 for text in candidates(facts, share, rng())]) for share in (0.0, 0.5))
+    assert not plain.any()
+    # A single word in another order is the same word, and an odd word may fit by chance.
+    assert 0.35 < some.mean() < 0.5
 
 
 @given(ANGLES, st.integers(0, 2**32))

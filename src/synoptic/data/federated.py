@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from synoptic.data.overlap import check_overlap
 from synoptic.data.partition import Partition, Request, partition
 from synoptic.data.partition.together import shared_together
 from synoptic.data.rows import Rows
-from synoptic.data.select import Selection, rows_about, select, table_of
+from synoptic.data.select import Selection, everything, rows_about, select, table_of
 from synoptic.data.shares import few_shot, share_tests, validation, validation_together
 from synoptic.data.sources import Source, open_source
 from synoptic.data.spec import DataSpec
@@ -102,6 +103,19 @@ class FederatedData:
         pools = {"pool": self.pool, "pool_test": self.pool_test}
         return {name: table for name, table in pools.items() if table is not None}
 
+    @property
+    def local_splits(self) -> tuple[str, ...]:
+        """Splits of a client's own test data; see `local_rows`."""
+        return ("local",)
+
+    def local_rows(self, client: int, split: str) -> Ints:
+        """A client's own test rows in one of `local_splits`."""
+        return self.clients.test(client)
+
+    def kinds(self, clients: Sequence[int]) -> dict[tuple[str, ...], list[int]]:
+        """Clients by the tasks that they have, so that those of one kind own the same tensors; here all are alike."""
+        return {(): list(clients)}
+
     def prompts(self) -> list[str]:
         """The template filled with every class name, in class order."""
         return [self.template.replace("{}", name) for name in self.class_names]
@@ -136,6 +150,8 @@ def build(spec: DataSpec, seed: int) -> FederatedData:
 
     """
     source = open_source(spec)
+    if source.shared_out is not None:
+        return assemble(source, everything(source), spec, seed, source.shared_out(seed))
     selection = select(source, spec, seed)
     train = table_of(source.train.name, source.train, selection.train_rows, selection)
     shared = _partition(source, train, selection, spec, numpy_generator(seed, "partition"))
@@ -162,8 +178,14 @@ def assemble(source: Source, selection: Selection, spec: DataSpec, seed: int, cl
         selection.domains,
         selection.dropped,
     )
+    train = table_of(source.train.name, source.train, selection.train_rows, selection)
+    if source.tasks:
+        from synoptic.data.tasks import TaskData, tests_by_task
+
+        return TaskData(train, test, selection.base, selection.novel, source.template, tests_by_task(test), clients,
+                        origin, tasks=source.tasks)  # fmt: skip
     return FederatedData(
-        table_of(source.train.name, source.train, selection.train_rows, selection),
+        train,
         test,
         selection.base,
         selection.novel,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from synoptic.data.describing import WAYS, describe
 from synoptic.data.question_spec import TastesSpec
-from synoptic.data.questions import FACTS, VALUES, other_values
+from synoptic.data.questions import FACTS, VALUES, other_values, vocabulary
 from synoptic.data.tastes import Taste, features, judged
 
 Ints = NDArray[np.int64]
@@ -49,19 +49,44 @@ def answers(facts: Ints, rng: np.random.Generator, false: float = 0.0) -> list[s
     return texts
 
 
-def rivals(facts: Ints, taste: Taste, rng: np.random.Generator) -> tuple[list[str], list[str], Floats]:
+def stammered(text: str, rng: np.random.Generator) -> str:
+    """The same words in another order, one of them again, an odd one instead, or all of them twice."""
+    words = text.split()
+    how, place = rng.integers(4), rng.integers(len(words))
+    if how == 0:
+        words = [words[other] for other in rng.permutation(len(words))]
+    elif how == 1:
+        words.insert(int(place), words[rng.integers(len(words))])
+    elif how == 2:
+        known = vocabulary()
+        words[place] = known[rng.integers(len(known))]
+    else:
+        words += words
+    return " ".join(words)
+
+
+def candidates(facts: Ints, broken: float, rng: np.random.Generator) -> list[str]:
+    """Answers to choose between: half of them with a wrong fact, a share of them broken, as of a model that stammers."""
+    texts, odd = answers(facts, rng, FALSE), rng.random(len(facts)) < broken
+    return [stammered(text, rng) if breaks else text for text, breaks in zip(texts, odd, strict=True)]
+
+
+def rivals(
+    facts: Ints, taste: Taste, rng: np.random.Generator, broken: float = 0.0
+) -> tuple[list[str], list[str], Floats]:  # fmt: skip
     """Two answers about each picture that a taste does not like the same, and by how much the first is worth more.
 
     Args:
         facts: what the pictures show ``[n, 4]``.
         taste: who judges.
         rng: draws; pairs that the taste can order do not depend on it.
+        broken: see `candidates`.
     """
-    one, two = answers(facts, rng, FALSE), answers(facts, rng, FALSE)
+    one, two = candidates(facts, broken, rng), candidates(facts, broken, rng)
     worth = _worth(facts, taste, one)
     more = worth - _worth(facts, taste, two)
     while len(tied := np.flatnonzero(np.abs(more) < _TIED)):
-        again = answers(facts[tied], rng, FALSE)
+        again = candidates(facts[tied], broken, rng)
         more[tied] = worth[tied] - _worth(facts[tied], taste, again)
         for row, text in zip(tied, again, strict=True):
             two[row] = text
@@ -83,7 +108,12 @@ def preferred(more: Floats, temperature: float, noise: float, rng: np.random.Gen
 
 
 def preferences(
-    facts: Ints, taste: Taste, spec: TastesSpec | None, drawn: np.random.Generator, chosen: np.random.Generator
+    facts: Ints,
+    taste: Taste,
+    spec: TastesSpec | None,
+    drawn: np.random.Generator,
+    chosen: np.random.Generator,
+    broken: float = 0.0,
 ) -> tuple[list[str], list[str]]:
     """A preferred and a rejected answer about each picture.
 
@@ -93,8 +123,9 @@ def preferences(
         spec: temperature and noise of the choice; None prefers what is worth more.
         drawn: draws the answers.
         chosen: draws the choices.
+        broken: share of answers that are broken, see `candidates`.
     """
-    one, two, more = rivals(facts, taste, drawn)
+    one, two, more = rivals(facts, taste, drawn, broken)
     first = preferred(more, spec.temperature, spec.noise, chosen) if spec is not None else more > 0
     pairs = [(a, b) if wins else (b, a) for a, b, wins in zip(one, two, first, strict=True)]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]

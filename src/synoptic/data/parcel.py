@@ -51,18 +51,30 @@ class Parcel:
             SynopticError: arrays that do not fit together.
 
         """
-        try:
-            questions = tuple(str(one) for one in json.loads(self.questions.tobytes()))
-        except ValueError as error:
-            raise SynopticError(f"the questions of {name} are no JSON list", "send them again") from error
-        begins = np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
-        fits = len(self.ends) > 0 and self.ends[-1] == len(self.pictures) and bool((self.ends > begins).all())
-        if not fits or len(questions) != len(self.shows) or not _within(self.shows, len(self.ends)):
+        begins = np.concatenate([[0], self.ends.flatten()[:-1]]).astype(np.int64)
+        questions = self._asked(name)
+        if not self._fits(begins) or len(questions) != len(self.shows):
             raise SynopticError(f"the pictures and questions of {name} do not fit each other", "send them again")
         content = [self.pictures[begin:end].tobytes() for begin, end in zip(begins, self.ends, strict=True)]
         words = Words(questions, (UNSAID,) * len(questions))
         images = choose(EncodedImages(content, name), self.shows)
         return ExampleTable(name, images, np.zeros(len(questions), dtype=np.int64), ("question",), words=words)
+
+    def _asked(self, name: str) -> tuple[str, ...]:
+        try:
+            found = json.loads(self.questions.tobytes())
+        except ValueError:
+            found = None
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            raise SynopticError(f"the questions of {name} are no JSON list of texts", "send them again")
+        return tuple(found)
+
+    def _fits(self, begins: Ints) -> bool:
+        whole = ((self.ends, np.int64), (self.shows, np.int64), (self.pictures, np.uint8))
+        if not len(self.ends) or any(one.ndim != 1 or one.dtype != kind for one, kind in whole):
+            return False
+        apart = self.ends[-1] == len(self.pictures) and bool((self.ends > begins).all())
+        return apart and _within(self.shows, len(self.ends))
 
 
 def pack(table: ExampleTable) -> Parcel:

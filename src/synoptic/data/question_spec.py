@@ -29,6 +29,9 @@ class TastesSpec(Section):
         0.2, ge=0, description="of the choice between two training answers; 0 takes what is worth more"
     )
     noise: float = Field(0.1, ge=0, le=0.5, description="share of training pairs whose preference is turned round")
+    broken: float = Field(
+        0.25, ge=0, le=1, description="share of the answers to choose between whose words are jumbled, repeated or odd"
+    )
     skew: float = Field(
         1.0, gt=0, le=1, description="training rows of each next group, as a share of those of the one before"
     )

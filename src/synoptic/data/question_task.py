@@ -213,7 +213,9 @@ def _liked(spec: QuestionSpec, group: int, groups: int, part: Part, scene: Scene
     if nobodys:
         return Words(tuple(asked), tuple(answers(facts, stream("descriptions"))), None, gold)
     choice = spec.tastes if part == "train" else None
-    better, worse = preferences(facts, tastes[group], choice, stream("descriptions"), stream("preferences"))
+    better, worse = preferences(
+        facts, tastes[group], choice, stream("descriptions"), stream("preferences"), spec.tastes.broken
+    )
     return Words(tuple(asked), tuple(better), tuple(worse), gold)
 
 

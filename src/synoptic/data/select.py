@@ -58,6 +58,13 @@ def select(source: Source, spec: DataSpec, seed: int) -> Selection:
     return Selection(train_rows, test_rows, classes, domains, novel, int(repeated.sum()))
 
 
+def everything(source: Source) -> Selection:
+    """All of a source that has been shared out already."""
+    sizes = (len(source.train), len(source.test), len(source.train.class_names), len(source.train.domain_names), 0)
+    train, test, classes, domains, novel = (np.arange(size, dtype=np.int64) for size in sizes)
+    return Selection(train, test, classes, domains, novel, 0)
+
+
 def choose_classes(names: tuple[str, ...], spec: DataSpec) -> tuple[Ints, Ints]:
     """Indices into ``names`` of the classes used, and indices into these of the novel ones."""
     if spec.classes is None or spec.source == "world":  # the world has drawn its classes already

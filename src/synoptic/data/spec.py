@@ -9,10 +9,11 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from synoptic.core.config import Section
 from synoptic.core.errors import SynopticError, nearest
 from synoptic.data.question_spec import QuestionSpec
+from synoptic.data.task_spec import TaskWorldSpec
 
 PartitionKind = Literal["iid", "classes", "dirichlet", "domain", "domain_dirichlet", "column"]
-SOURCES: Final = ("digits", "world", "questions", "parquet", "folder", "hub")
-EMBEDDED: Final = ("digits", "world", "questions")
+SOURCES: Final = ("digits", "world", "questions", "tasks", "parquet", "folder", "hub")
+EMBEDDED: Final = ("digits", "world", "questions", "tasks")
 CLIENTS: Final = 5
 _NOVEL: Final = {"world": 0.5, "digits": 0.3}
 _WORLD_ONLY: Final = ("draw", "per_class", "test_per_class", "styles", "style_strength")
@@ -20,6 +21,8 @@ _COLUMNS_ONLY: Final = ("image", "label", "domain", "test_path", "question", "in
 _WITH_QUESTION: Final = ("answer", "rejected", "group", "answer_lengths")
 _ASKING: Final = ("question", "instruction", *_WITH_QUESTION, "questions")
 _OF_CLASSES: Final = ("template", "class_names")
+_SELECTING: Final = ("classes", "novel", "domains", "shots", "clients", "validation", "train_limit", "test_limit",
+                     *_OF_CLASSES)  # fmt: skip
 _ASIDE: Final = {"questions": 0.1}
 _ASIDE_OF_FILES: Final = 0.111  # with a tenth set aside for testing, a tenth of the whole
 
@@ -68,7 +71,8 @@ class DataSpec(Section):
 
     source: str = Field(
         "digits",
-        description="digits (real, offline), world (generated), questions (about the world), parquet, folder or hub; "
+        description="digits (real, offline), world (generated), questions and tasks (about the world), parquet, folder "
+        "or hub; "
         "parquet:PATH, folder:PATH and hub:ID say source and path in one word",
     )
     path: str | None = Field(
@@ -126,6 +130,7 @@ class DataSpec(Section):
         None, ge=2, description="with questions: make so many domains of the answers by their length, shortest first"
     )
     questions: QuestionSpec | None = Field(None, description="questions: what is asked, and how sites differ")
+    tasks: TaskWorldSpec | None = Field(None, description="tasks: who has which, and how sites differ")
     draw: int = Field(0, ge=0, description="world: which classes are drawn")
     per_class: int = Field(100, ge=1, description="world: training images per base class")
     test_per_class: int = Field(40, ge=1, description="world: test images per class")
@@ -155,6 +160,10 @@ class DataSpec(Section):
         has_domains = filled.get("domain") or filled.get("answer_lengths")
         kind = {"world": "classes", "questions": "domain"}.get(source, "domain" if has_domains else "dirichlet")
         partition = filled.get("partition")
+        if source == "tasks":
+            filled["tasks"] = filled.get("tasks") or {}
+            kind = "column"
+            partition = {"column": "site", **(partition or {})} if not isinstance(partition, str) else partition
         if partition is None or (isinstance(partition, dict) and "kind" not in partition):
             filled["partition"] = {"kind": kind, **(partition or {})}
         return filled
@@ -170,6 +179,7 @@ class DataSpec(Section):
         self._refuse("world", _WORLD_ONLY, self.source == "world")
         self._refuse("parquet and hub", _COLUMNS_ONLY, self.source in ("parquet", "hub"))
         self._asks_or_not()
+        self._several_tasks_or_not()
         if isinstance(self.novel, float) and not 0 <= self.novel < 1:
             raise SynopticError(f"data.novel={self.novel} is not a share of the classes", "use 0 <= novel < 1 or names")
         if isinstance(self.classes, int) and self.classes < 1:
@@ -186,7 +196,7 @@ class DataSpec(Section):
     @model_serializer(mode="wrap")
     def _only_what_applies(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Recipes of classes read, and hash, as they did before there were questions.
-        return {key: value for key, value in plain(self).items() if key not in _ASKING or value is not None}
+        return {key: value for key, value in plain(self).items() if key not in (*_ASKING, "tasks") or value is not None}
 
     def _asks_or_not(self) -> None:
         if self.question is None and self.instruction is None:
@@ -203,6 +213,14 @@ class DataSpec(Section):
             raise SynopticError("data.label names no column of classes", "name one, or set data.question")
         if self.answer_lengths is not None and self.domain is not None:
             raise SynopticError("data.domain and data.answer_lengths both say what the domains are", "give one")
+
+    def _several_tasks_or_not(self) -> None:
+        if self.source != "tasks":
+            self._refuse_set(("tasks",), f"has no meaning for data.source={self.source}", "use data=tasks")
+            return
+        if (self.partition.kind, self.partition.column) != ("column", "site"):
+            raise SynopticError("data.source=tasks is shared out already, one client per site", "leave partition out")
+        self._refuse("other sources; see data.tasks", _SELECTING, allowed=False)
 
     def _refuse_set(self, options: tuple[str, ...], why: str, fix: str) -> None:
         for name in options:

@@ -13,9 +13,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from synoptic.core.config import Section
 from synoptic.core.errors import SynopticError, nearest
 from synoptic.core.seeds import numpy_generator
 from synoptic.data import questions
@@ -28,7 +26,8 @@ from synoptic.data.shares import validation
 from synoptic.data.sources.source import TEMPLATE
 from synoptic.data.styles import STYLES
 from synoptic.data.table import ExampleTable
-from synoptic.data.tasks import Task, TaskData, checked_tasks
+from synoptic.data.task_spec import TaskWorldSpec
+from synoptic.data.tasks import Task, TaskData, checked_tasks, tests_by_task
 from synoptic.data.words import Words
 from synoptic.data.world import COLOUR_NAMES, PRETRAIN_STYLES, TEXTURES, Images, Scene, caption, compose, render
 
@@ -47,35 +46,10 @@ TASKS: Final = {
 }
 """Shapes of pictures, colours that captions name, pictures themselves, answers to questions, descriptions."""
 
-ARCHETYPES: Final = (
-    ("shapes",), ("colours",), ("colours",), ("pictures",), ("questions",), ("questions",), ("captions",),
-    ("shapes", "colours"), ("captions", "pictures"), ("colours", "pictures"),
-)  # fmt: skip
-"""Ten sites as in TAP's experiments (arXiv 2509.26524): seven with one task, two of these fused, three with two."""
-
 OWN_STYLES: Final = ("pastel", "blurred", *PRETRAIN_STYLES)
 _POOL: Final = 8000  # captions; about two thirds are different texts
 _ASKED_AS: Final = questions.PHRASINGS.index("short")
 _PLAIN: Final = questions.MANNERS.index("plain")
-
-
-class TaskWorldSpec(Section):
-    """Who has which tasks of the world, and how sites with the same task differ."""
-
-    archetypes: tuple[tuple[str, ...], ...] = Field(
-        ARCHETYPES,
-        min_length=1,
-        description="each kind of site: shapes, colours, pictures, questions, captions",
-    )
-    groups: int = Field(3, ge=1, le=len(OWN_STYLES), description="sites of every kind; a group has a style of its own")
-    train: int = Field(60, ge=2, description="training rows of a site for each of its tasks, validation included")
-    test: int = Field(30, ge=1, description="test rows of a site for each of its tasks")
-    label_skew: float | None = Field(
-        None, gt=0, description="alpha of each site's Dirichlet over a task's labels; none: all labels alike"
-    )
-    feature_skew: float = Field(0.0, ge=0, le=1, description="share of a site's pictures in its group's own style")
-    validation: float = Field(0.2, ge=0, lt=1, description="share of the training rows of each task that is set aside")
-    draw: int = Field(0, ge=0, description="which pictures, captions and questions are drawn")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,23 +62,65 @@ class _Drawn:
     labels: list[str]
 
 
-def build_tasks(spec: TaskWorldSpec, seed: int) -> TaskData:
-    """Draw everything and put it together. The seed decides what is set aside for validation, nothing else.
+@dataclass(frozen=True, eq=False)
+class TaskWorld:
+    """All rows, and whose they are.
+
+    Attributes:
+        train, test: tables whose domains are the tasks.
+        tasks: in the order of these domains.
+        pairs: of each training row, the (site, task) pair it was drawn for.
+        owner: of each pair, its site.
+        tested: of each test row, its site.
+        sites: how many there are.
+    """
+
+    train: ExampleTable
+    test: ExampleTable
+    tasks: tuple[Task, ...]
+    pairs: Ints
+    owner: Ints
+    tested: Ints
+    sites: int
+
+    def clients(self, validation_share: float, seed: int) -> ClientIndex:
+        """Everybody holds what was drawn for it; of each of its tasks a part is set aside. The seed says which."""
+        rng = numpy_generator(seed, "tasks", "validation")
+        aside = validation(self.pairs, len(self.owner), validation_share, rng)
+        holder = self.owner[self.pairs]
+        train, val = np.where(aside, -1, holder), np.where(aside, holder, -1)
+        return ClientIndex(*(Rows.grouped(rows, self.sites) for rows in (train, val, self.tested)))
+
+
+@lru_cache(maxsize=4)
+def task_world(spec: TaskWorldSpec) -> TaskWorld:
+    """Draw everything; remembered, because two runs on one draw need it drawn once.
 
     Raises:
         SynopticError: a task that does not exist or that a site has twice.
     """
     sites = [archetype for _ in range(spec.groups) for archetype in _checked(spec)]
     tasks = checked_tasks(TASKS[name] for archetype in spec.archetypes for name in archetype)
-    pairs = [(site, names.index(name), name) for site, names in enumerate(sites) for name in names]
-    parts = {part: [_rows(spec, part, site, name) for site, _, name in pairs] for part in ("train", "test")}
+    pairs = [(site, name) for site, names in enumerate(sites) for name in names]
+    parts = {part: [_rows(spec, part, site, name) for site, name in pairs] for part in ("train", "test")}
     labels = tuple(dict.fromkeys(label for name in (t.name for t in tasks) for label in _labels(name)))
-    train, test = (_table(part, parts[part], [name for _, _, name in pairs], tasks, labels) for part in parts)
-    clients = _clients(spec, seed, parts, [site for site, _, _ in pairs], len(sites))
-    assert test.domains is not None
-    tests = {f"domain/{task.name}": np.flatnonzero(test.domains == index) for index, task in enumerate(tasks)}
-    none = np.zeros(0, dtype=np.int64)
-    return TaskData(train, test, np.arange(len(labels)), none, TEMPLATE, tests, clients, tasks=tasks)
+    train, test = (_table(part, parts[part], [name for _, name in pairs], tasks, labels) for part in parts)
+    counts = {part: [len(rows.labels) for rows in parts[part]] for part in parts}
+    owner = np.array([site for site, _ in pairs], dtype=np.int64)
+    return TaskWorld(train, test, tasks, np.repeat(np.arange(len(pairs)), counts["train"]), owner,
+                     np.repeat(owner, counts["test"]), len(sites))  # fmt: skip
+
+
+def build_tasks(spec: TaskWorldSpec, seed: int) -> TaskData:
+    """The world's tasks without a recipe. The seed decides what is set aside for validation, nothing else.
+
+    Raises:
+        SynopticError: a task that does not exist or that a site has twice.
+    """
+    world = task_world(spec)
+    none, classes = np.zeros(0, dtype=np.int64), np.arange(len(world.train.class_names))
+    return TaskData(world.train, world.test, classes, none, TEMPLATE, tests_by_task(world.test),
+                    world.clients(spec.validation, seed), tasks=world.tasks)  # fmt: skip
 
 
 def _checked(spec: TaskWorldSpec) -> tuple[tuple[str, ...], ...]:
@@ -200,18 +216,4 @@ def _table(
         f"tasks/{part}", ArrayImages(np.concatenate([rows.images for rows in drawn])),
         np.array([number[label] for rows in drawn for label in rows.labels], dtype=np.int64), labels,
         np.repeat([order[name] for name in names], counts).astype(np.int64), tuple(order), words,
-    )  # fmt: skip
-
-
-def _clients(
-    spec: TaskWorldSpec, seed: int, parts: dict[str, list[_Drawn]], owner: list[int], sites: int
-) -> ClientIndex:
-    """Everybody holds what was drawn for it; of each of its tasks a part is set aside."""
-    pair = np.repeat(np.arange(len(owner)), [len(rows.labels) for rows in parts["train"]])
-    aside = validation(pair, len(owner), spec.validation, numpy_generator(seed, "tasks", "validation"))
-    holder = np.array(owner, dtype=np.int64)[pair]
-    tested = np.repeat(np.array(owner, dtype=np.int64), [len(rows.labels) for rows in parts["test"]])
-    return ClientIndex(
-        Rows.grouped(np.where(aside, -1, holder), sites), Rows.grouped(np.where(aside, holder, -1), sites),
-        Rows.grouped(tested, sites),
     )  # fmt: skip

@@ -111,6 +111,16 @@ class TaskData(FederatedData):
         """Each client's tasks, indices into ``tasks``, ascending: those that it has training rows of."""
         return [tuple(np.unique(task_of(self.train, self.clients.train(k))).tolist()) for k in range(len(self.clients))]
 
+    @property
+    def local_splits(self) -> tuple[str, ...]:
+        """``local/<task>`` of every task, because scores of different tasks cannot be averaged."""
+        return tuple(f"local/{task.name}" for task in self.tasks)
+
+    def local_rows(self, client: int, split: str) -> Ints:
+        """A client's own test rows of the task that a split ``local/<task>`` names."""
+        names, rows = [task.name for task in self.tasks], self.clients.test(client)
+        return rows[task_of(self.test, rows) == names.index(split.partition("/")[2])]
+
     def kinds(self, clients: Sequence[int]) -> dict[tuple[str, ...], list[int]]:
         """Clients by the names of their tasks, in the order of the first client of each."""
         found: dict[tuple[str, ...], list[int]] = {}
@@ -123,6 +133,12 @@ def task_of(table: ExampleTable, positions: Ints) -> Ints:
     """The task of each row, an index into the table's domains; the shape of ``positions``."""
     assert table.domains is not None, "a table without tasks"
     return table.domains[positions]
+
+
+def tests_by_task(test: ExampleTable) -> dict[str, Ints]:
+    """Positions of test rows by ``domain/<task>``; there is no split of several tasks."""
+    found = task_of(test, np.arange(len(test)))
+    return {f"domain/{name}": np.flatnonzero(found == index) for index, name in enumerate(test.domain_names)}
 
 
 def targets(table: ExampleTable, task: Task, index: int) -> Ints:

@@ -34,10 +34,12 @@ from synoptic.learning.fit import Tensors
 from synoptic.learning.objectives.preference import Calibration, bradley_terry, calibration
 from synoptic.learning.reading import features_of, make_reader
 from synoptic.models.cache import Budget
+from synoptic.models.frozen import names_of
 from synoptic.models.load import Base
 from synoptic.models.scalar_head import init_head, scalar
 
 Ints = NDArray[np.int64]
+TOWERS = ("vision", "connector", "text")
 ROWS = 256
 """Rows of one forward pass without gradient, all clients together."""
 
@@ -143,13 +145,15 @@ class Scorer:
             SynopticError: rows with different numbers of texts.
         """
         clients, group = clients_of(worn), group_size(positions, texts)
-        width = max(1, ROWS // max(1, clients * group))
+        # Heads on one frozen base read the same features.
+        copies = clients if any(names_of(worn, tower) for tower in TOWERS) else 1
+        width = max(1, ROWS // max(1, copies * group))
         parts = [torch.zeros(clients, 0, group)]
         for start in range(0, len(positions) if group else 0, width):
             some = positions[start : start + width]
             said = [text for texts_G in texts[start : start + width] for text in texts_G]
-            rows = np.tile(np.repeat(some, group), clients)
-            features = self._reader.texts(worn, rows, said * clients)
+            rows = np.tile(np.repeat(some, group), copies)
+            features = self._reader.texts(worn, rows, said * copies).repeat(clients // copies, 1)
             parts.append(scalar(worn, features).view(clients, len(some), group))
         return torch.cat(parts, dim=1) if group else torch.zeros(clients, len(positions), 0)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
+from synoptic.core.files import digest
 from synoptic.data.parcel import Parcel
 from synoptic.federation.message import add_work
 from synoptic.learning.fusion import coded
@@ -96,20 +97,33 @@ class Judging(Method):
     @task
     def score(self, cohort: Cohort, rows: Sequence[Tensor], texts: Sequence[str]) -> Replies:
         """Normalised scores of the answers to some of the questions; nothing else leaves."""
-        found: dict[int, Tensor] = {}
-        for spec, part, places in self.kinds(cohort):
-            stack = None if spec.script is not None else self.judge_of(part, spec, None)
-            for place, whole in enumerate(places):
-                said = read_texts(texts[whole], len(rows[whole]))
-                worn = {} if stack is None else leaves(stack[place : place + 1])
-                table = cohort.bench.judges.shown(_parcel(part, place))
-                positions = rows[whole].long().numpy()
-                raw = cohort.bench.judges.scores(spec, worn, table, positions, said)[0]
-                check_finite(raw, f"the reward model of client {cohort.clients[whole]}")
-                found[whole] = normalised(raw, _calibration(part, place)).flatten()
+        found = {whole: normalised(raw, _calibration(part, place)).flatten()
+                 for whole, part, place, raw in self.raw_scores(cohort, rows, texts)}  # fmt: skip
         bits = self.settings.bits
         sent = [found[place] if bits is None else coded(found[place], bits) for place in range(len(cohort))]
         return cohort.reply(scores=sent)
+
+    def raw_scores(
+        self, cohort: Cohort, rows: Sequence[Tensor], texts: Sequence[str]
+    ) -> Iterator[tuple[int, Cohort, int, Tensor]]:
+        """Each client's raw scores ``[N, G]``, behind its place, its part of the cohort and its place in that."""
+        for spec, part, places in self.kinds(cohort):
+            stack = None if spec.script is not None else self.judge_of(part, spec, None)
+            # Clients that are asked the same are one pass.
+            asked: dict[tuple[str, str], list[int]] = {}
+            for place, whole in enumerate(places):
+                key = digest(rows[whole].numpy(), texts[whole]), _parcel(part, place).fingerprint
+                asked.setdefault(key, []).append(place)
+            for alike in asked.values():
+                first = places[alike[0]]
+                table = cohort.bench.judges.shown(_parcel(part, alike[0]))
+                said, positions = read_texts(texts[first], len(rows[first])), rows[first].long().numpy()
+                worn = {} if stack is None else leaves(stack[torch.tensor(alike)])
+                raw_KNG = cohort.bench.judges.scores(spec, worn, table, positions, said)
+                for one, place in enumerate(alike):
+                    raw = raw_KNG[one if stack is not None else 0]
+                    check_finite(raw, f"the reward model of client {part.clients[place]}")
+                    yield places[place], part, place, raw
 
     def judge_of(self, part: Cohort, spec: JudgeSpec, judge: TensorDict | None) -> TensorDict:
         """Clients' own reward models ``[K]``, or the one that the server sends."""

@@ -12,7 +12,7 @@ from synoptic.learning.judges import JudgeSpec
 from synoptic.learning.spec import TrainSpec
 
 Routing = Literal["gates", "discriminant", "index", "uniform", "random", "single", "domain"]
-Fusion = Literal["scores", "advantages", "median", "least", "vote"]
+Fusion = Literal["scores", "advantages", "candidates", "median", "least", "vote"]
 
 
 class Demonstrations(TrainSpec):

@@ -12,13 +12,26 @@ from synoptic.data.sources.parquet import parquet_source
 from synoptic.data.sources.questions import questions_source
 from synoptic.data.sources.source import Source
 from synoptic.data.spec import DataSpec
+from synoptic.data.task_spec import TaskWorldSpec
 
 __all__ = ["OPENERS", "Source", "open_source"]
+
+
+def _tasks_source(spec: DataSpec) -> Source:
+    # Data of several tasks are federated data themselves, so they cannot be imported before those are.
+    from synoptic.data.task_world import task_world
+
+    own = spec.tasks or TaskWorldSpec()
+    world = task_world(own)
+    return Source(world.train, world.test, tasks=world.tasks,
+                  shared_out=lambda seed: world.clients(own.validation, seed))  # fmt: skip
+
 
 OPENERS: Final[dict[str, Callable[[DataSpec], Source]]] = {
     "digits": digits_source,
     "world": world_source,
     "questions": questions_source,
+    "tasks": _tasks_source,
     "parquet": parquet_source,
     "folder": folder_source,
     "hub": hub_source,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synoptic.core.files import digest
 from synoptic.core.seeds import numpy_generator
+from synoptic.data.clients import ClientIndex
 from synoptic.data.table import ExampleTable
+
+if TYPE_CHECKING:
+    from synoptic.data.tasks import Task
 
 Ints = NDArray[np.int64]
 TEMPLATE = "a photo of a {}."
@@ -26,6 +31,8 @@ class Source:
         columns, test_columns: further columns of the tables by name, [n] each.
         together: int64 [n] of the train table: rows with equal numbers go to one client; None: every row by itself.
         pool, pool_test: rows of nobody, for the server to train and to be judged on; None for most sources.
+        tasks: what is asked of rows, in the order of the tables' domains; empty for most sources, with one task alone.
+        shared_out: who holds which rows, by the run's seed, where the source says so itself.
 
     """
 
@@ -37,6 +44,8 @@ class Source:
     together: Ints | None = None
     pool: ExampleTable | None = None
     pool_test: ExampleTable | None = None
+    tasks: tuple[Task, ...] = ()
+    shared_out: Callable[[int], ClientIndex] | None = None
 
     @property
     def fingerprint(self) -> str:
