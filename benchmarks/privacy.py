@@ -24,6 +24,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from benchmarks.marks import between, percent
 from benchmarks.measure import environment
 from synoptic.adapters.spec import AdapterSpec
 from synoptic.adapters.stack import leaves
@@ -31,7 +32,6 @@ from synoptic.core.files import read_json, write_json, write_text
 from synoptic.data.federated import FederatedData, build
 from synoptic.data.spec import DataSpec
 from synoptic.data.world_task import world_task
-from synoptic.experiment.comparison.statistics import estimate
 from synoptic.federation.bench import Bench, make_bench
 from synoptic.federation.local import LocalFederation
 from synoptic.federation.message import Replies
@@ -213,9 +213,7 @@ def hidden(data: FederatedData) -> dict[str, tuple[NDArray[np.int64], NDArray[np
 
 def with_table(page: str, rows: Sequence[dict[str, Any]]) -> str:
     """The page with the table between its marks."""
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return head + BEGIN + "\n".join(["", *table(rows), ""]) + "\n" + END + tail
+    return between(page, BEGIN, END, table(rows))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -225,17 +223,12 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     for shots in SHOTS:
         for uplink in UPLINKS:
             own = [row for row in rows if row["shots"] == shots and row["uplink"] == uplink]
-            cells = [_cell([row[name] for row in own]) for name in columns]
+            cells = [percent([row[name] for row in own]) for name in columns]
             lines.append(f"| {shots or 'all'} | {uplink} | " + " | ".join(cells) + " |")
     seeds = sorted({row["seed"] for row in rows})
     return [*lines, "", f"Per cent, mean ± half of a 95 % t-interval over seeds {seeds[0]} to {seeds[-1]}. "
             "Guessing without an upload gives 50 for membership and 0 for pixels; for texture and style each row "
             "has what always guessing the value that is most common in public gives on the same images."]  # fmt: skip
-
-
-def _cell(values: Sequence[float]) -> str:
-    found = estimate([100 * value for value in values])
-    return f"{found.mean:.1f} ± {found.half:.1f}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks.marks import between
 from synoptic.core.files import read_json, write_json, write_text
 from synoptic.experiment.comparison.compare import page
 from synoptic.experiment.comparison.groups import Group
@@ -117,10 +118,8 @@ def _record(row: dict[str, Any], recipe: dict[str, Any]) -> RunRecord:
 
 def with_table(readme: str, done: list[tuple[Suite, tuple[Group, ...]]]) -> str:
     """The README with the table of one suite between its marks."""
-    head, _, rest = readme.partition(BEGIN)
-    _, _, tail = rest.partition(END)
     tables = [Comparison(suite, groups, ()).tables()[0] for suite, groups in done if suite.name == SHOWN]
-    return head + BEGIN + "\n".join(["", *(markdown(table) for table in tables), ""]) + "\n" + END + tail
+    return between(readme, BEGIN, END, [markdown(table) for table in tables])
 
 
 if __name__ == "__main__":

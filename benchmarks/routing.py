@@ -18,9 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor
 
+from benchmarks.marks import between, percent
 from benchmarks.measure import environment
 from synoptic.core.files import read_json, write_json, write_text
-from synoptic.experiment.comparison.statistics import estimate
 from synoptic.learning.routing import (
     Router,
     discriminant,
@@ -109,9 +109,7 @@ def measure(separation: float, seed: int, rounds: int) -> list[dict[str, Any]]:
 
 def with_table(page: str, rows: Sequence[dict[str, Any]]) -> str:
     """The page with the table between its marks."""
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return head + BEGIN + "\n".join(["", *table(rows), ""]) + "\n" + END + tail
+    return between(page, BEGIN, END, table(rows))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -121,18 +119,13 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [f"| router | {' | '.join(heads)} | trust in strangers |", "|---" * (2 + len(heads)) + "|"]
     for name in names:
         own = [row for row in rows if row["router"] == name]
-        cells = [_cell([row["right"] for row in own if row["separation"] == apart]) for apart in SEPARATIONS]
-        cells.append(_cell([row["far"] for row in own if row["separation"] == SEPARATIONS[-1]]))
+        cells = [percent([row["right"] for row in own if row["separation"] == apart]) for apart in SEPARATIONS]
+        cells.append(percent([row["far"] for row in own if row["separation"] == SEPARATIONS[-1]]))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     seeds = sorted({row["seed"] for row in rows})
     return [*lines, "", f"Per cent, mean ± half of a 95 % t-interval over seeds {seeds[0]} to {seeds[-1]}. Three "
             f"clients with {SIZES[0]}, {SIZES[1]} and {SIZES[2]} inputs of {WIDTH} dimensions, {TEST} of each to test; "
             f"{ROUNDS} rounds at a rate of {RATE:g} for the client index."]  # fmt: skip
-
-
-def _cell(values: Sequence[float]) -> str:
-    found = estimate([100 * value for value in values])
-    return f"{found.mean:.1f} ± {found.half:.1f}"
 
 
 def main() -> None:

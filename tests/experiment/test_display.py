@@ -72,6 +72,8 @@ def test_metrics_as_text() -> None:
     assert headlines(METRICS) == "shared/base 71.2 %  personal/local 90.0 %"
     assert headlines({"shared/global/accuracy/mean": 0.5}) == "shared/global 50.0 %"
     assert headlines({}) == ""
+    known = {"shared/global/accuracy/mean": 0.01, "shared/global/utility/mean": -0.254}
+    assert headlines(known) == "shared/global utility -0.254"
 
 
 def test_lines_tell_a_run() -> None:

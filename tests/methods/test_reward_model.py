@@ -272,5 +272,5 @@ def test_a_reward_model_is_not_asked_for_answers(tmp_path: Path) -> None:
 
 def test_without_an_accuracy_the_preference_is_what_one_watches() -> None:
     assert headlines({"personal/local/loss/mean": 0.5, "personal/local/preference/mean": 0.754}) == (
-        "personal/local/preference 75.4 %"
+        "personal/local preference 75.4 %"
     )

@@ -52,7 +52,7 @@ class Aligning(Judging):
 
     defaults: ClassVar[dict[str, Any]] = {
         "data.source": "questions", "data.questions.tastes.conflict": 90.0, "data.questions.common": 0.0,
-        "data.questions.public": 800, "rounds": 13, "train.epochs": 2, "train.lr": 3e-3, "evaluate.every": 5,
+        "data.questions.train": 600, "data.questions.public": 800, "rounds": 13, "train.epochs": 2, "train.lr": 3e-3, "evaluate.every": 5,
     }  # fmt: skip
 
     answerer_only = True

@@ -28,7 +28,7 @@ class AlignedPolicy(AnswerPolicySpec):
 
     temperature: float = Field(0.8, gt=0, description="of the draw; old, new and reference policy are at the same")
     tokens: int = Field(16, ge=1, description="longest answer, the end token included")
-    lr: float = Field(3e-3, gt=0, description="learning rate of AdamW, whose state goes on from step to step")
+    beta: float = Field(0.2, ge=0, description="weight of the divergence from the reference")
 
 
 class Alignment(Section):

@@ -178,3 +178,16 @@ def test_the_files_say_what_the_table_says() -> None:
     assert "NaN" not in json.dumps(as_json([tabulate([runs("fedavg", [0.5])])])), "one seed has no interval"
     (told,) = as_json([table])
     assert told["rows"][1]["cells"]["base"]["values"] == [0.6, 0.8]
+
+
+def test_columns_are_about_the_best_that_is_known_of_a_model() -> None:
+    """A true utility says more than exact answers; of reward models there are only pairs in the right order."""
+    for quantity, kind in (("utility", "number"), ("preference", "share")):
+        some = {f"shared/local/{quantity}/mean": 0.7, f"shared/local/{quantity}/worst": -0.2}
+        more = some | ({"shared/local/accuracy/mean": 0.01} if quantity == "utility" else {})
+        one = record(metrics=more)
+        if quantity == "preference":
+            del one.summary["metrics"]["shared/base/accuracy/mean"]
+        table = tabulate(group([one]))
+        shown = {column.name: (column.measure, column.kind) for column in table.columns if column.of_model}
+        assert shown == {"local": (f"local/{quantity}/mean", kind), "worst client": (f"local/{quantity}/worst", kind)}

@@ -52,17 +52,28 @@ class Column:
         return f"{model}/{self.measure}" if self.of_model else self.measure
 
 
-def _accuracy(name: str, split: str, average: str, about: str) -> Column:
-    return Column(name, f"{split}/accuracy/{average}", "share", about)
+QUANTITIES = {"utility": ("number", "true utility"), "accuracy": ("share", "accuracy"),
+              "preference": ("share", "share of pairs in the right order")}  # fmt: skip
+"""How well models do, by what is known of it: columns are about the first of these that was measured."""
+
+SPLITS = (
+    ("local", "local", "mean", "on a client's own test data, mean over clients"),
+    ("worst client", "local", "worst", "on own test data of the client with the lowest"),
+    ("base", "base", "mean", "on all test examples of classes seen in training"),
+    ("novel", "novel", "mean", "on test examples of classes that nobody trained on"),
+    ("HM", "hm", "mean", "harmonic mean of base and novel"),
+    ("global", "global", "mean", "on all test examples, among the names of all classes"),
+)
+
+
+def _of(quantity: str) -> tuple[Column, ...]:
+    kind, what = QUANTITIES[quantity]
+    return tuple(Column(name, f"{split}/{quantity}/{average}", kind, about if split == "hm" else f"{what} {about}")
+                 for name, split, average, about in SPLITS)  # fmt: skip
 
 
 COLUMNS = (
-    _accuracy("local", "local", "mean", "accuracy on a client's own test data, mean over clients"),
-    _accuracy("worst client", "local", "worst", "accuracy on own test data of the client with the lowest"),
-    _accuracy("base", "base", "mean", "accuracy on all test examples of classes seen in training"),
-    _accuracy("novel", "novel", "mean", "accuracy on test examples of classes that nobody trained on"),
-    _accuracy("HM", "hm", "mean", "harmonic mean of base and novel"),
-    _accuracy("global", "global", "mean", "accuracy on all test examples, among the names of all classes"),
+    *_of("accuracy"),
     Column("bytes", "bytes/total", "bytes", "payload up and down, all clients and rounds, evaluation left out",
            higher_is_better=False, of_model=False),
     Column("local steps", "work/steps", "number", "optimiser steps of all clients together; server steps not counted",
@@ -114,7 +125,7 @@ def tabulate(groups: Sequence[Group], baseline: str | None = None, metrics: Sequ
     against = groups[labels.index(baseline)]
     measured = [[run.measures() for run in group.runs] for group in groups]
     known = {name for runs in measured for measures in runs for name in measures}
-    columns = (*COLUMNS[:-3], *(_extra(name, known) for name in metrics), *COLUMNS[-3:])
+    columns = (*_done_well(known), *(_extra(name, known) for name in metrics), *COLUMNS[-3:])
     columns = tuple(column for column in columns if any(column.full(model) in known for model in MODELS))
     rows: list[Row] = []
     for place, one in enumerate(groups):
@@ -127,6 +138,11 @@ def tabulate(groups: Sequence[Group], baseline: str | None = None, metrics: Sequ
             paired = {} if one is against or not same_problem(one, against) else _paired(one, against, model, columns)
             rows.append(Row(one.label, model, one.seeds, cells, paired, one is against))
     return Table(groups[0].condition, columns, tuple(rows), baseline, tuple(_notes(groups)))
+
+
+def _done_well(known: set[str]) -> tuple[Column, ...]:
+    found = (some for some in QUANTITIES if any(f"/{some}/" in name for name in known))
+    return _of(next(found, "accuracy"))
 
 
 def _belongs(column: Column, model: str) -> bool:

@@ -35,10 +35,12 @@ def value_text(name: str, value: float) -> str:
 
 
 def headlines(metrics: Mapping[str, float]) -> str:
-    """The one or two accuracies to watch: ``shared/base 71.2 %``; a preference without any; else empty."""
-    found = [(split, f"{split}/accuracy/mean") for split in _HEADLINES if f"{split}/accuracy/mean" in metrics]
-    if not found:
-        found = [(name.removesuffix("/accuracy/mean"), name) for name in metrics if name.endswith("/accuracy/mean")][:1]
-    if not found:
-        found = [(name.removesuffix("/mean"), name) for name in metrics if name.endswith("/preference/mean")][:1]
-    return "  ".join(f"{label} {value_text(name, metrics[name])}" for label, name in found)
+    """The one or two numbers to watch: utilities where they are known, else accuracies, else a preference; or empty."""
+    for quantity in ("utility", "accuracy", "preference"):
+        end = f"/{quantity}/mean"
+        found = [f"{split}{end}" for split in _HEADLINES if f"{split}{end}" in metrics]
+        found = found or [name for name in metrics if name.endswith(end)][:1]
+        if found:
+            what = "" if quantity == "accuracy" else f" {quantity}"
+            return "  ".join(f"{name.removesuffix(end)}{what} {value_text(name, metrics[name])}" for name in found)
+    return ""
