@@ -24,10 +24,15 @@ TASTES = ["data=questions", "data.clients=3", "data.questions.train=12", "data.q
 
 
 @cache
-def tastes(clients: int = 3, public: int = 12, **how: Any) -> FederatedData:
+def tastes(clients: int = 3, public: int = 12, validation: float = 0.1, **how: Any) -> FederatedData:
     """Pairs by taste, and questions of the server's."""
     asked = {"train": 12, "test": 6, "tastes": {}, "public": public, "public_test": 4, "rejected": True} | how
-    return build(DataSpec.model_validate({"source": "questions", "clients": clients, "questions": asked}), 0)
+    return build(
+        DataSpec.model_validate(
+            {"source": "questions", "clients": clients, "validation": validation, "questions": asked}
+        ),
+        0,
+    )
 
 
 def aligning_bench(data: FederatedData | None = None, rounds: int = 3, **train: Any) -> Bench:

@@ -8,7 +8,7 @@ from typing import Any
 
 from synoptic.experiment.events import Event, read_events
 from synoptic.experiment.recipe import Recipe, load_recipe
-from synoptic.methods.base import load_method
+from synoptic.methods.base import Method, load_method
 
 SMALL = [
     "data.train_limit=60", "data.test_limit=40", "data.clients=3", "train.batch_size=8", "compute.threads=1",
@@ -17,7 +17,11 @@ SMALL = [
 
 ALIGNING = ["data.questions.public=8", "data.questions.public_test=4", "method.demonstrate.steps=1",
             "method.reward_rounds=1", "method.steps=1", "method.prompts=3", "method.policy.group=2",
-            "method.policy.tokens=4"]  # fmt: skip
+            "method.policy.tokens=4", "method.auxiliary=8", "method.nearest=4"]  # fmt: skip
+
+TASKS = ["data.tasks.archetypes=[[shapes], [shapes, colours], [colours]]", "data.tasks.groups=1",
+         "data.tasks.train=10", "data.tasks.test=4"]  # fmt: skip
+"""Three clients with different tasks, in place of what `SMALL` says of data."""
 
 LISTENING = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -28,8 +32,15 @@ LISTENING = (
 
 def small(output: Path, method: str = "fedavg", *changes: str) -> Recipe:
     """A run of about half a second; of a method that makes a model answer, of a few seconds."""
-    own = ALIGNING if load_method(method).answerer_only else []
-    return load_recipe(method, [*SMALL, *own, f"output={output}", *changes])
+    kind = load_method(method)
+    own = [setting for setting in ALIGNING if kind.answerer_only and _applies(setting, kind)]
+    common = [*SMALL[3:], *TASKS] if kind.tasks_only else SMALL
+    return load_recipe(method, [*common, *own, f"output={output}", *changes])
+
+
+def _applies(setting: str, kind: type[Method]) -> bool:
+    section, name = setting.partition("=")[0].split(".")[:2]
+    return section != "method" or name in kind.Settings.model_fields
 
 
 def timeless(folder: Path) -> list[Event]:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
 from helpers import base, randomised
+from synoptic.adapters.spec import AdapterSpec
 from synoptic.adapters.stack import expand
 from synoptic.core.seeds import generator
+from synoptic.data.task_spec import TaskWorldSpec
+from synoptic.data.task_world import build_tasks
 from synoptic.data.tasks import Task
+from synoptic.federation.bench import Bench, make_bench
+from synoptic.learning.spec import TrainSpec
+from synoptic.models.cache import Budget
 from synoptic.models.multitask import MultiTask, MultiTaskSpec
 from synoptic.models.multitask.backbone import Features
 
@@ -69,3 +76,24 @@ def output(model: MultiTask, worn: dict[str, Tensor], name: str, seen: Features,
         return model.pixels(worn, name, seen)
     answers = model.writer.encode(ANSWERS[first : first + len(seen.tokens)])
     return model.writer.logits(worn, model.writing(name), seen, answers)
+
+
+ADAPTER = {
+    "vision": {"lora": {"rank": 2, "layers": 1}},
+    "text": {"lora": {"rank": 2, "layers": 1}},
+    "backbone": {"rank": 8, "head_rank": 8, "heads": 2},
+}
+THREE = (("shapes",), ("colours",), ("shapes", "colours"))
+"""Three kinds of clients, of which two share each task."""
+
+
+def task_bench(
+    archetypes: Sequence[Sequence[str]] = THREE, groups: int = 1, rounds: int = 2, validation: float = 0.2,
+    rows: int = 10, **train: Any,
+) -> Bench:  # fmt: skip
+    """A workbench of the world's tasks on the session's random CLIP; ``train`` are fields of `TrainSpec`."""
+    spec = TaskWorldSpec(archetypes=tuple(map(tuple, archetypes)), groups=groups, train=rows, test=4,
+                         validation=validation)  # fmt: skip
+    how = TrainSpec(**({"batch_size": 8, "optimizer": "sgd", "lr": 0.1} | train))
+    adapter = AdapterSpec.model_validate(ADAPTER)
+    return make_bench(base(), build_tasks(spec, 0), adapter, how, 0, rounds, Budget(2**26))

@@ -50,7 +50,8 @@ def test_false_answers_have_one_wrong_fact() -> None:
 
 def test_broken_answers_are_as_many_as_asked_for_and_belong_to_no_form() -> None:
     facts = pictures(2000)
-    plain, some = (np.array([read(text).malformed > 0 for text in candidates(facts, share, rng())]) for share in (0.0, 0.5))
+    both = (candidates(facts, share, rng()) for share in (0.0, 0.5))
+    plain, some = (np.array([read(text).malformed > 0 for text in texts]) for texts in both)
     assert not plain.any()
     # A single word in another order is the same word, and an odd word may fit by chance.
     assert 0.35 < some.mean() < 0.5

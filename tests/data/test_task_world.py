@@ -7,7 +7,8 @@ import pytest
 
 from synoptic.core import SynopticError
 from synoptic.data.overlap import check_overlap
-from synoptic.data.task_world import ARCHETYPES, TASKS, TaskWorldSpec, build_tasks
+from synoptic.data.task_spec import ARCHETYPES, TaskWorldSpec
+from synoptic.data.task_world import TASKS, build_tasks
 from synoptic.data.tasks import TaskData, task_of
 
 SMALL = TaskWorldSpec(groups=2, train=12, test=6)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from synoptic.core import SynopticError
-from synoptic.data.task_world import TaskWorldSpec, build_tasks
+from synoptic.data.task_spec import TaskWorldSpec
+from synoptic.data.task_world import build_tasks
 from synoptic.data.tasks import Task, checked_tasks, targets
 
 SHAPES = Task("shapes", "classify", ("image",), ("circle", "star"))

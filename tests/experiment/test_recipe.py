@@ -116,6 +116,8 @@ def test_a_resolved_recipe_leaves_nothing_to_defaults(tmp_path: Path) -> None:
         "data.rejected",
         "data.group",
         "adapter.connector",
+        "adapter.backbone",
+        "data.tasks",
     )
     for name in named:
         if name.startswith(of_questions):

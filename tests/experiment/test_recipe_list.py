@@ -57,22 +57,28 @@ def test_what_a_recipe_needs_is_what_its_content_says() -> None:
 
 def test_there_is_a_recipe_for_each_setting() -> None:
     settings = {(recipe.data.source, recipe.data.partition.kind) for recipe in map(loaded, SHIPPED.values())}
-    assert {source for source, _ in settings} == {"digits", "world", "questions", "parquet", "folder", "hub"}
+    assert {source for source, _ in settings} == {"digits", "world", "questions", "tasks", "parquet", "folder", "hub"}
     # A column of one's own is a matter of one's own data, and equal parts are no setting of any paper.
-    assert {kind for _, kind in settings} == set(KINDS) - {"column", "iid"}
+    assert {kind for source, kind in settings if source != "tasks"} == set(KINDS) - {"column", "iid"}
     assert len(settings) <= len(SHIPPED)
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in SHIPPED.items() if recipe.needs == "nothing"])
 def test_what_needs_nothing_runs(name: str, tmp_path: Path) -> None:
-    few = ["rounds=1", "data.test_limit=40", "compute.threads=1", "federation.stack=5", "evaluate.clients=5",
-           f"output={tmp_path}"]  # fmt: skip
-    clients = load_recipe(SHIPPED[name].path).data.clients or 0
-    few.append(f"data.train_limit={max(240, 2 * clients)}")
+    few = ["rounds=1", "compute.threads=1", "federation.stack=5", "evaluate.clients=5", f"output={tmp_path}"]
+    data = load_recipe(SHIPPED[name].path).data
+    if data.tasks is not None:
+        few += ["data.tasks.groups=1", "data.tasks.train=10", "data.tasks.test=4"]
+    else:
+        few += ["data.test_limit=40", f"data.train_limit={max(240, 2 * (data.clients or 0))}"]
     result = run(loaded(SHIPPED[name], *few))
     assert result.summary["rounds"] == 1
     # A manner of answering that the base has never seen is not learnt in one round: that there is a share is enough.
-    names = [name for name in ("shared/base/accuracy/mean", "personal/local/accuracy/mean") if name in result.metrics]
+    names = [
+        name
+        for name in ("shared/base/accuracy/mean", "personal/local/accuracy/mean", "personal/local/shapes/accuracy/mean")
+        if name in result.metrics
+    ]
     assert names and all(0 <= result.metrics[name] <= 1 for name in names)
     assert result.metrics.get("shared/base/accuracy/mean", 1) > 0
 

@@ -8,7 +8,7 @@ import torch
 from rooms import BOTH, bench, digits, furthest, same
 from synoptic.adapters.stack import expand, stack_of
 from synoptic.federation.bench import Bench
-from synoptic.federation.cohort import Cohort
+from synoptic.federation.cohort import Cohort, PersonalLeak
 from synoptic.federation.personal import Personal, PersonalStore
 
 
@@ -65,3 +65,25 @@ def test_only_what_is_trainable_moves() -> None:
         if str(name).startswith("vision/"):
             assert torch.equal(fitted[name], start[name])
     assert furthest(fitted, start) > 0
+
+
+def test_a_part_trains_as_in_the_whole_and_its_work_is_counted_there() -> None:
+    on = bench(digits(), optimizer="sgd", lr=0.05)
+    whole = cohort(on, [3, 0, 1], 2)
+    part = whole.part([2, 0])
+    assert (part.clients, part.round) == ([1, 3], 2)
+    assert part.examples.tolist() == whole.examples[[2, 0]].tolist()
+    fitted = part.fit(on.new_adapter())
+    assert whole.work["examples"] == part.examples.sum()
+    both = cohort(on, [3, 0, 1], 2).fit(on.new_adapter()).stack
+    for place, other in ((0, 2), (1, 0)):
+        assert furthest(fitted.stack[place], both[other]) < 1e-5
+    assert len(whole.part([])) == 0
+
+
+def test_a_part_may_send_no_more_than_the_whole() -> None:
+    on = bench(digits())
+    clients = [0, 1]
+    whole = Cohort(clients, on, Personal(PersonalStore(), clients), 0, scope=("vision/*",))
+    with pytest.raises(PersonalLeak, match="of client 1 is personal"):
+        whole.part([1]).reply(adapter=expand(on.new_adapter(), 1))

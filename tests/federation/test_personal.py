@@ -164,3 +164,16 @@ def test_undo_goes_back_to_the_last_commit(tmp_path: Path, kept: str) -> None:
     store.undo()
     assert store.clients() == [0, 1]
     assert store.hash() == committed
+
+
+def test_a_part_of_the_clients_has_the_same_state() -> None:
+    store = PersonalStore()
+    whole = Personal(store, [4, 1, 7])
+    part = whole.part([2, 0])
+    part["adapter"] = stack(7.0, 4.0)
+    both = whole.adapter("adapter", start())
+    for place, value in ((0, 4.0), (1, 0.0), (2, 7.0)):
+        assert same(both[place], stack(value)[0])
+    assert whole.leak(2, part.adapter("adapter", start())["p/w"][0].clone()) == "adapter/p/w"
+    whole.commit()
+    assert store.clients() == [4, 7], "who was not in the part keeps nothing"

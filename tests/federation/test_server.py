@@ -173,3 +173,32 @@ def test_an_attempt_that_fails_changes_neither_state_nor_log() -> None:
     with server.attempt():
         server.state.more = 1
     assert "more" in server.state
+
+
+class Says(Method):
+    """Clients 0 and 1 reply with what is no number."""
+
+    @task
+    def tell(self, cohort: Cohort) -> Replies:
+        return cohort.reply(value=torch.tensor([float("nan") if c < 2 else float(c) for c in cohort.clients]))
+
+
+def test_how_many_replies_are_enough_may_be_the_methods_to_say() -> None:
+    server = serve(Says(), bench(digits()), min_replies=3)
+    with pytest.raises(RoundFailed, match="2 valid replies of 4 and needs 3"):
+        server.ask("tell")
+    replies = server.ask("tell", fewest=2)
+    assert replies.clients == [2, 3]
+    with pytest.raises(RoundFailed, match="2 valid replies of 4 and needs 3"):
+        server.ask("tell", fewest=3)
+    assert server.ask("tell", to=[0, 1], fewest=0).clients == []
+    with pytest.raises(RoundFailed, match="0 valid replies of 2 and needs 1"):
+        server.ask("tell", to=[0, 1], fewest=1)
+
+
+def test_and_so_for_what_the_method_refuses() -> None:
+    server = serve(Says(), bench(digits()), min_replies=2)
+    replies = server.ask("tell")
+    with pytest.raises(RoundFailed, match="needs 2"):
+        server.refuse(replies, "tell", lambda client, told: "odd" if client == 3 else None)
+    assert server.refuse(replies, "tell", lambda client, told: "odd" if client == 3 else None, fewest=1).clients == [2]

@@ -12,7 +12,8 @@ from synoptic.adapters.blocks import Upload, mean_per_block, owned, touched
 from synoptic.adapters.stack import expand, leaves, names
 from synoptic.core import SynopticError
 from synoptic.data.questions import VALUES
-from synoptic.data.task_world import ASKED, TASKS, TaskWorldSpec, build_tasks
+from synoptic.data.task_spec import TaskWorldSpec
+from synoptic.data.task_world import ASKED, TASKS, build_tasks
 from synoptic.data.tasks import TaskData, task_of
 from synoptic.learning.batches import plan, zip_steps
 from synoptic.learning.fit import Fitted, fit
@@ -159,6 +160,20 @@ def test_a_weight_of_zero_is_training_without_a_teacher() -> None:
     changed = (some - plain).abs() > 1e-6
     tasks = torch.from_numpy(task_of(data.train, batch.rows))
     assert torch.equal(changed, (tasks == ALL.index("shapes")) | (tasks == ALL.index("captions")))
+
+
+def test_every_client_has_its_own_teacher_however_many_steps_it_takes() -> None:
+    data, problem = everything()
+    start, teacher = stack_for(problem, 3), stack_for(problem, 3, 1)
+    all_of = [data.clients.train(client) for client in range(3)]
+    # The last client has most steps and is trained first; the first is done after one.
+    steps = [[all_of[0][:6]], [all_of[1][:7], all_of[1][7:]], [all_of[2][:4], all_of[2][4:8], all_of[2][8:]]]
+    weight = dict.fromkeys(ALL, 1.0)
+    together = fit(start, steps, problem.distilling(leaves(teacher), weight), SGD, SGD.lr)
+    for k in range(3):
+        own = problem.distilling(leaves(teacher[k : k + 1]), weight)
+        alone = fit(start[k : k + 1], steps[k : k + 1], own, SGD, SGD.lr)
+        assert all(torch.allclose(together.stack[name][k], alone.stack[name][0], atol=1e-5) for name in names(start))
 
 
 # -- tasks kept apart ------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from synoptic.learning.objectives.preference import (
     Calibration,
     bradley_terry,
     calibration,
+    direct_preference,
     normalised,
     pair_accuracy,
 )
@@ -125,3 +126,49 @@ def test_what_is_no_number_is_refused(odd: float) -> None:
 def test_no_pair_calibrates_nothing() -> None:
     with pytest.raises(SynopticError, match=r"cannot be calibrated on no pair; hold at least one pair out"):
         calibration(torch.zeros(0), torch.zeros(0))
+
+
+FOURS = st.lists(st.tuples(*[st.floats(-50, 0, width=32)] * 4), min_size=1, max_size=8)
+
+
+def four(given_: list[tuple[float, ...]]) -> list[torch.Tensor]:
+    return [torch.tensor(column) for column in zip(*given_, strict=True)]
+
+
+@given(FOURS, st.floats(0.0625, 2, width=32))
+def test_direct_preference_is_the_equation(fours: list[tuple[float, ...]], beta: float) -> None:
+    found = direct_preference(*four(fours), beta=beta)
+    for value, (better, worse, ref_better, ref_worse) in zip(found.tolist(), fours, strict=True):
+        gain = beta * ((better - ref_better) - (worse - ref_worse))
+        assert value == pytest.approx(math.log1p(math.exp(-abs(gain))) + max(-gain, 0.0), rel=1e-4, abs=1e-4)
+
+
+@given(FOURS, st.floats(0.0625, 2, width=32))
+def test_a_policy_that_is_its_reference_costs_log_two_and_moves_by_half_of_beta(
+    fours: list[tuple[float, ...]], beta: float
+) -> None:
+    better, worse = (column.double().requires_grad_() for column in four(fours)[:2])
+    loss = direct_preference(better, worse, better.detach(), worse.detach(), beta)
+    torch.testing.assert_close(loss, torch.full_like(loss, math.log(2)))
+    loss.sum().backward()
+    assert better.grad is not None and worse.grad is not None
+    torch.testing.assert_close(better.grad, torch.full_like(loss, -beta / 2))
+    torch.testing.assert_close(worse.grad, torch.full_like(loss, beta / 2))
+
+
+@given(FOURS)
+def test_with_little_beta_only_the_margin_counts(fours: list[tuple[float, ...]]) -> None:
+    better, worse, ref_better, ref_worse = (column.double() for column in four(fours))
+    beta = 1e-6
+    slope = (direct_preference(better, worse, ref_better, ref_worse, beta) - math.log(2)) / beta
+    torch.testing.assert_close(slope, -((better - ref_better) - (worse - ref_worse)) / 2, rtol=1e-3, atol=1e-2)
+
+
+@given(FOURS, st.floats(-20, 20), st.floats(0.0625, 2, width=32))
+def test_what_makes_both_answers_likelier_alike_changes_nothing(
+    fours: list[tuple[float, ...]], more: float, beta: float
+) -> None:
+    better, worse, ref_better, ref_worse = (column.double() for column in four(fours))
+    plain = direct_preference(better, worse, ref_better, ref_worse, beta)
+    torch.testing.assert_close(direct_preference(better + more, worse + more, ref_better, ref_worse, beta), plain)
+    torch.testing.assert_close(direct_preference(better, worse, ref_better + more, ref_worse + more, beta), plain)

@@ -15,6 +15,7 @@ from synoptic.methods.base import load_method, registry
 TRAINING = [
     name for name in registry()
     if name != "zeroshot" and load_method(name)().reward is None and not load_method(name).answerer_only
+    and not load_method(name).tasks_only
 ]  # fmt: skip
 SEEDS, ROUNDS, MARGIN = range(3), 5, 0.02
 HELD = {"kgcoop": 0.01}

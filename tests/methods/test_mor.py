@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
-from torch import Tensor
 
 import answerers
 import helpers
@@ -22,7 +21,7 @@ from synoptic.experiment.recipe import Recipe, load_recipe
 from synoptic.experiment.runner import resume, run
 from synoptic.federation.bench import Bench
 from synoptic.federation.message import Each, Field, Replies
-from synoptic.federation.personal import PersonalStore
+from synoptic.federation.personal import Personal, PersonalStore
 from synoptic.federation.server import RoundFailed, Server
 from synoptic.learning.answer_policy import Judged
 from synoptic.learning.answering import AnswerLoss
@@ -31,7 +30,8 @@ from synoptic.learning.judges import JudgeSpec
 from synoptic.learning.rollouts import roll_out
 from synoptic.methods.aligning import drawn
 from synoptic.methods.base import Cohort, task
-from synoptic.methods.judging import read_texts
+from synoptic.methods.held_out import Pairs
+from synoptic.methods.judging import FEWEST, read_texts
 from synoptic.methods.mor import MoR, packed, spread_out, unpacked
 
 
@@ -96,12 +96,21 @@ def test_the_reward_is_the_equation() -> None:
     assert mixture.std() > 0.01
 
 
-def test_calibration_is_of_pairs_that_were_not_trained_on() -> None:
-    method = aligning(MoR, router="uniform", held_out=0.4)
-    server, store = ready(method)
+@pytest.mark.parametrize(("rows", "few"), [(40, False), (12, True)])
+def test_calibration_is_of_pairs_that_were_not_trained_on_unless_these_are_few(rows: int, few: bool) -> None:
+    method = aligning(MoR, router="uniform")
+    server, store = ready(method, aligning_bench(tastes(validation=0.4, train=rows)))
+    cohort = Cohort([0, 1, 2], server.bench, Personal(store, [0, 1, 2]), 0)
+    own = Pairs(cohort, method.settings.held_out, "refuse")
     for client in range(3):
-        kept = store.load(client)["calibration"]
-        assert isinstance(kept, Tensor) and kept.shape == (2,) and float(kept[1]) > 0
+        kept = store.load(client)
+        judge, held = kept["judge"], own.held[client]
+        assert isinstance(judge, TensorDict) and (len(held) < FEWEST) == few
+        held = np.concatenate([held, own.positions[client]]) if few else held
+        scorer = server.bench.judges.scorer(JudgeSpec(), server.bench.data.train)
+        both = torch.cat(scorer.pairs(leaves(expand(judge, 1)), held)).flatten()
+        expected = torch.stack([both.mean(), both.std(correction=0)])
+        torch.testing.assert_close(kept["calibration"], expected, rtol=0, atol=1e-5)
     assert ((server.state.accuracy >= 0) & (server.state.accuracy <= 1)).all()
 
 

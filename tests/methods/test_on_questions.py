@@ -22,7 +22,10 @@ from synoptic.methods.fedavg import FedAvg
 from synoptic.methods.local import Local
 
 CLASSES_ONLY = ["feddtl", "kgcoop", "promptfl", "stepmatched"]
-ANY = [name for name in registry() if not load_method(name).dual_encoder_only and not load_method(name).answerer_only]
+ANY = [
+    name for name in registry()
+    if not (load_method(name).dual_encoder_only or load_method(name).answerer_only or load_method(name).tasks_only)
+]  # fmt: skip
 
 
 def test_who_needs_a_dual_encoder() -> None:

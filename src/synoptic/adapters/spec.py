@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from synoptic.core import Section
+from synoptic.core import Section, SynopticError
 
 Target = Literal["q", "k", "v", "o", "fc1", "fc2", "gate"]
 
@@ -91,6 +91,22 @@ class ConnectorSpec(Section):
         return self.lora is None
 
 
+class BackboneSpec(Section):
+    """What lies behind the towers where clients have different tasks: blocks of each modality and task, and heads."""
+
+    rank: int = Field(16, ge=1, description="inner width of every backbone block")
+    head_rank: int = Field(32, ge=1, description="inner width of heads that write text")
+    heads: int = Field(4, ge=1, description="attention heads of each block; divides both widths")
+
+    @model_validator(mode="after")
+    def _shared_by_heads(self) -> BackboneSpec:
+        for name in ("rank", "head_rank"):
+            if getattr(self, name) % self.heads:
+                raise SynopticError(f"backbone.{name}={getattr(self, name)} cannot be shared by {self.heads} heads",
+                                    f"use a multiple of {self.heads}")  # fmt: skip
+        return self
+
+
 class AdapterSpec(Section):
     """What is trained on each tower of the base; everything else of it is frozen.
 
@@ -98,16 +114,20 @@ class AdapterSpec(Section):
         vision: the image tower.
         text: the text tower of a dual encoder, the language decoder of a generative model.
         connector: what lies between image tower and decoder of a generative model; a dual encoder has none.
+        backbone: what lies behind the towers of a dual encoder that has several tasks; with one task there is nothing.
     """
 
     vision: TowerSpec = TowerSpec()
     text: TowerSpec = TowerSpec()
     connector: ConnectorSpec = ConnectorSpec()
+    backbone: BackboneSpec | None = Field(None, description="data of several tasks: blocks and heads behind the towers")
 
     @model_serializer(mode="wrap")
-    def _without_frozen_connector(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A recipe's hash is over what is written: where there is no connector to adapt, nothing is said about it.
+    def _only_what_there_is(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A recipe's hash is over what is written: where there is no connector or backbone, nothing is said about it.
         written: dict[str, Any] = handler(self)
         if self.connector.frozen:
             written.pop("connector", None)
+        if self.backbone is None:
+            written.pop("backbone", None)
         return written

@@ -14,7 +14,7 @@ from synoptic.cli.app import INTERRUPTED, Debug, RecipeCommand, Settings, app
 
 if TYPE_CHECKING:
     from synoptic.deploy.superlink import SuperLink
-    from synoptic.experiment.display.live import Watcher
+    from synoptic.experiment.display import Watcher
     from synoptic.experiment.recipe import Recipe
     from synoptic.experiment.runner import RunResult
 

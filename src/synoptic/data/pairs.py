@@ -66,7 +66,7 @@ def stammered(text: str, rng: np.random.Generator) -> str:
 
 
 def candidates(facts: Ints, broken: float, rng: np.random.Generator) -> list[str]:
-    """Answers to choose between: half of them with a wrong fact, a share of them broken, as of a model that stammers."""
+    """Answers to choose between: half of them with a wrong fact, a share broken, as of a model that stammers."""
     texts, odd = answers(facts, rng, FALSE), rng.random(len(facts)) < broken
     return [stammered(text, rng) if breaks else text for text, breaks in zip(texts, odd, strict=True)]
 

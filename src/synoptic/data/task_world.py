@@ -88,8 +88,9 @@ class TaskWorld:
         rng = numpy_generator(seed, "tasks", "validation")
         aside = validation(self.pairs, len(self.owner), validation_share, rng)
         holder = self.owner[self.pairs]
-        train, val = np.where(aside, -1, holder), np.where(aside, holder, -1)
-        return ClientIndex(*(Rows.grouped(rows, self.sites) for rows in (train, val, self.tested)))
+        owners = np.where(aside, -1, holder), np.where(aside, holder, -1), self.tested
+        train, val, test = (Rows.grouped(owner, self.sites) for owner in owners)
+        return ClientIndex(train, val, test)
 
 
 @lru_cache(maxsize=4)

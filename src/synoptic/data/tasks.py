@@ -119,7 +119,8 @@ class TaskData(FederatedData):
     def local_rows(self, client: int, split: str) -> Ints:
         """A client's own test rows of the task that a split ``local/<task>`` names."""
         names, rows = [task.name for task in self.tasks], self.clients.test(client)
-        return rows[task_of(self.test, rows) == names.index(split.partition("/")[2])]
+        own: Ints = rows[task_of(self.test, rows) == names.index(split.partition("/")[2])]
+        return own
 
     def kinds(self, clients: Sequence[int]) -> dict[tuple[str, ...], list[int]]:
         """Clients by the names of their tasks, in the order of the first client of each."""

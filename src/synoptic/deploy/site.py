@@ -104,6 +104,9 @@ def _part(recipe: Recipe, terms: Terms) -> FederatedData:
 
 def _own(spec: DataSpec, recipe: Recipe, terms: Terms) -> FederatedData:
     """The site's own data as the one client that it is."""
+    if recipe.data.tasks is not None:
+        raise SynopticError("the run gives sites different tasks, and a site's own data are of one",
+                            "join without --data, for a part of the recipe's")  # fmt: skip
     if spec.asks != recipe.data.asks:
         kind = "questions and answers" if recipe.data.asks else "pictures with a class"
         raise SynopticError(f"the run is about {kind}, and this site's data are not",

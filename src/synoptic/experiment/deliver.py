@@ -7,9 +7,11 @@ from pathlib import Path
 from tensordict import TensorDict
 
 from synoptic.adapters.peft_io import Words, export_peft
-from synoptic.core.files import write_json
+from synoptic.adapters.stack import leaves
+from synoptic.core.files import write_json, write_tensors
 from synoptic.data.federated import FederatedData
-from synoptic.experiment.delivered import ABOUT, About, Sizes, folder_name
+from synoptic.experiment.delivered import ABOUT, BLOCKS, About, Sizes, folder_name
+from synoptic.federation.bench import Bench
 from synoptic.federation.cohort import Cohort
 from synoptic.federation.personal import Personal, PersonalStore
 from synoptic.federation.server import Server
@@ -27,7 +29,7 @@ def export_adapters(folder: Path, method: Method, server: Server, store: Persona
     bench = server.bench
     words = words_of(bench.data)
     if shared is not None:
-        export_peft(shared, folder / "shared", bench.model, words)
+        _write(shared, folder / "shared", bench, words)
         written.append(folder / "shared")
     clients = store.clients() if method.has_personal else []
     sent = method.broadcast(server)
@@ -69,5 +71,14 @@ def _export_personal(
     stack = method.personal_model(cohort, sent)
     assert stack is not None, f"{type(method).__name__} has personal models but gave none"
     path = folder / "personal" / folder_name(bench.data.clients.name(client))
-    export_peft(stack[0], path, bench.model, words)
+    _write(stack[0], path, bench, words)
     return path
+
+
+def _write(one: TensorDict, folder: Path, bench: Bench, words: Words | None) -> None:
+    """In PEFT's format; blocks of a model of several tasks, for which PEFT has no names, as they are."""
+    if bench.tasking is None:
+        export_peft(one, folder, bench.model, words)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tensors(folder / BLOCKS, leaves(one), {"format": "pt", "base": bench.model.fingerprint})

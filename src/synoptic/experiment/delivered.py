@@ -20,6 +20,8 @@ from synoptic.core.files import read_json
 from synoptic.experiment.records import RunRecord, read_run
 
 ABOUT = "about.json"
+BLOCKS = "blocks.safetensors"
+"""The adapter of a model of several tasks, by tensor names: PEFT has no names for its blocks."""
 SHOWN = 10
 """Clients that an error names."""
 
@@ -120,8 +122,12 @@ def again(run: RunRecord, error: SynopticError) -> SynopticError:
 
 
 def shared(run: RunRecord, about: About) -> Delivered | None:
-    """Everybody's adapter, if there is one."""
-    return Delivered("shared", run.folder.adapters / "shared") if about.shared else None
+    """Everybody's adapter, if there is one.
+
+    Raises:
+        SynopticError: it is one of several tasks.
+    """
+    return Delivered("shared", _in_peft(run.folder.adapters / "shared")) if about.shared else None
 
 
 def personal(run: RunRecord, about: About, client: str) -> Delivered:
@@ -133,14 +139,21 @@ def personal(run: RunRecord, about: About, client: str) -> Delivered:
         client: name or number.
 
     Raises:
-        SynopticError: that client has none.
+        SynopticError: that client has none, or one of several tasks.
     """
     known = about.personal
     name = client if client in known.values() else known.get(int(client)) if client.isdecimal() else None
     if name is None:
         fix = f"it has {listing(known.values())}" if known else "all its clients share one; leave out --client"
         raise SynopticError(f"the run {run.name} has no adapter of a client '{client}'", fix)
-    return Delivered("personal", run.folder.adapters / "personal" / folder_name(name), name)
+    return Delivered("personal", _in_peft(run.folder.adapters / "personal" / folder_name(name)), name)
+
+
+def _in_peft(folder: Path) -> Path:
+    if (folder / BLOCKS).exists():
+        raise SynopticError(f"{folder} holds blocks of a model of several tasks, which PEFT does not know",
+                            f"take {BLOCKS} as it is: safetensors, by tensor names")  # fmt: skip
+    return folder
 
 
 def listing(names: Collection[str]) -> str:

@@ -217,13 +217,30 @@ def _complete(layers: Sequence[Sequence[Setting]], folder: Path, where: Where) -
     recipe, more = check(Recipe, tree, (), where)
     if recipe is None or problems:
         raise RecipeError([*problems, *more])
-    if method.dual_encoder_only and recipe.data.asks:
-        raise SynopticError(f"{name} needs a dual encoder such as {CLASSES}, and data.source={recipe.data.source} asks "
-                            "questions", "set another method, or data with classes")  # fmt: skip
-    if method.answerer_only and not recipe.data.asks:
-        raise SynopticError(f"{name} aligns a generative model such as {ANSWERS}, and data.source={recipe.data.source} "
-                            "asks no questions", "set another method, or data with questions")  # fmt: skip
+    _check_suits(method, recipe)
     return _with_full_paths(recipe, folder)
+
+
+def _check_suits(method: type[Method], recipe: Recipe) -> None:
+    """Refuse data that the method is not made for."""
+    name, data = recipe.method.name, recipe.data
+    given = f"data.source={data.source}"
+    several = data.tasks is not None
+    if several and (not method.several_tasks or method.dual_encoder_only):
+        raise SynopticError(f"{name} trains one task for all clients, and {given} gives them different ones",
+                            "set another method (fedavg, local, tap), or other data")  # fmt: skip
+    if method.tasks_only and not several:
+        raise SynopticError(f"{name} is for clients with different tasks, and {given} gives all the same",
+                            "set another method, or data=tasks")  # fmt: skip
+    if not several and recipe.adapter is not None and recipe.adapter.backbone is not None:
+        raise SynopticError(f"adapter.backbone lies behind the towers of several tasks, and {given} has one",
+                            "leave it out, or set data=tasks")  # fmt: skip
+    if method.dual_encoder_only and data.asks:
+        raise SynopticError(f"{name} needs a dual encoder such as {CLASSES}, and {given} asks "
+                            "questions", "set another method, or data with classes")  # fmt: skip
+    if method.answerer_only and not data.asks:
+        raise SynopticError(f"{name} aligns a generative model such as {ANSWERS}, and {given} "
+                            "asks no questions", "set another method, or data with questions")  # fmt: skip
 
 
 def _applying(defaults: Mapping[str, Any], layers: Sequence[Sequence[Setting]]) -> dict[str, Any]:
@@ -240,6 +257,8 @@ def _data_meant(content: Any) -> DataSpec:
 
 
 def _default_adapter(method: type[Method], data: DataSpec) -> AdapterSpec:
+    if data.tasks is not None:
+        return method.tasks_adapter
     return method.answerer_adapter if data.asks else method.adapter
 
 

@@ -72,7 +72,7 @@ def run(recipe: Recipe, observers: Sequence[Observer] = ()) -> RunResult:
     check_suited(base, data, reward)
     if recipe.rounds:
         # Layers, targets or a rank that the base lacks are told before there is a folder.
-        new_adapter(base, recipe.what_is_adapted, recipe.seed, reward)
+        new_adapter(base, recipe.what_is_adapted, recipe.seed, reward, data)
     folder = new_folder(Path(recipe.output), run_name(recipe))
     with writing(folder):
         write_text(folder.recipe, recipe.to_yaml())

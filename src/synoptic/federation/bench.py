@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from tensordict import TensorDict
 
+from synoptic.adapters.blocks import owned as owned_blocks
 from synoptic.adapters.spec import AdapterSpec
 from synoptic.core import SynopticError
 from synoptic.data.federated import FederatedData
 from synoptic.learning.answer_rows import AnswerRows
 from synoptic.learning.classifier import Classifier, ImageRows
 from synoptic.learning.judges import Judges
+from synoptic.learning.multitasking import MultiTasking
 from synoptic.learning.preferring import paired
 from synoptic.learning.problem import Classification, Problem, make_problem, new_adapter
 from synoptic.learning.rewarding import RewardSpec
@@ -37,9 +40,37 @@ class Bench:
     reward: RewardSpec | None = None
     cache: Budget | None = None
 
-    def new_adapter(self) -> TensorDict:
-        """The adapter that everybody can make from the recipe alone; its update is zero."""
-        return new_adapter(self.model, self.adapter, self.seed, self.reward)
+    def new_adapter(self, clients: Sequence[int] | None = None) -> TensorDict:
+        """The adapter that everybody can make from the recipe alone; its update is zero.
+
+        Args:
+            clients: of one kind, for the part that they own; left out, all of it.
+        """
+        if self.tasking is None:
+            return new_adapter(self.model, self.adapter, self.seed, self.reward)
+        model = self.tasking.model
+        return model.new_adapter(model.tasks if clients is None else self._kind(clients), self.seed)
+
+    def owned(self, adapter: TensorDict, clients: Sequence[int]) -> TensorDict:
+        """What clients of one kind have of an adapter of everybody's: the blocks of their tasks, or all of it.
+
+        Raises:
+            SynopticError: clients with different tasks, who have no adapter in common.
+        """
+        if self.tasking is None:
+            return adapter
+        return owned_blocks(adapter, self.tasking.model.blocks(self._kind(clients)))
+
+    def _kind(self, clients: Sequence[int]) -> tuple[str, ...]:
+        kinds = list(self.data.kinds(clients))
+        if len(kinds) != 1:
+            raise SynopticError(f"clients {list(clients)} have different tasks", "ask them kind by kind")
+        return kinds[0]
+
+    @property
+    def tasking(self) -> MultiTasking | None:
+        """The problem of clients with different tasks; None where all have the same."""
+        return self.problem if isinstance(self.problem, MultiTasking) else None
 
     @cached_property
     def pool_rows(self) -> AnswerRows:
@@ -107,4 +138,5 @@ def make_bench(
     """
     if reward is not None:
         data = paired(data, reward)
-    return Bench(model, data, make_problem(model, data, cache, reward), adapter, train, seed, rounds, reward, cache)
+    return Bench(model, data, make_problem(model, data, cache, reward, adapter), adapter, train, seed, rounds, reward,
+                 cache)  # fmt: skip

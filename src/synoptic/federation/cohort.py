@@ -23,7 +23,7 @@ from synoptic.federation.message import Replies, Stacked, Work, add_work
 from synoptic.federation.personal import Personal
 from synoptic.learning.batches import plan
 from synoptic.learning.classifier import ClassificationLoss, image_embeddings
-from synoptic.learning.fit import Fitted, Loss, Penalty, fit
+from synoptic.learning.fit import Fitted, Loss, Penalty, Watch, fit, watched
 from synoptic.learning.spec import TrainSpec
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -56,6 +56,9 @@ class Cohort:
         self.round = round_
         self.work: Work = {}
         self._scope = tuple(scope)
+        # What was trained from a broadcast alone. A client who is alone with its data may find the same values again
+        # that it once took over for itself, and these are no secret. Held, so that their addresses stay theirs.
+        self._trained: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.clients)
@@ -76,6 +79,17 @@ class Cohort:
     def examples(self) -> Tensor:
         """Number of training examples ``[K]``: the usual weight."""
         return torch.tensor([float(len(positions)) for positions in self.positions])
+
+    @property
+    def rows(self) -> dict[str, Tensor]:
+        """Where clients have several tasks, the reply field ``rows``: training examples of each ``[K, O]``."""
+        tasking = self.bench.tasking
+        if tasking is None:
+            return {}
+        (names,) = self.bench.data.kinds(self.clients)
+        places = [list(tasking.model.tasks).index(name) for name in names]
+        held = [tasking.train_rows.task(positions) for positions in self.positions]
+        return {"rows": torch.tensor([[float((tasks == place).sum()) for place in places] for tasks in held])}
 
     def generator(self, client: int, purpose: str) -> torch.Generator:
         """The random stream of one client (by number) for one purpose in this round."""
@@ -109,6 +123,7 @@ class Cohort:
     def fit(
         self, start: TensorDict, loss: Loss | None = None, penalty: Penalty | None = None,
         trainable: str | Sequence[str] = "*", train: TrainSpec | Sequence[TrainSpec] | None = None,
+        watch: Watch | None = None,
     ) -> Fitted:  # fmt: skip
         """Local training from one adapter for all (batch size ``[]``) or from a stack ``[K]``.
 
@@ -118,8 +133,10 @@ class Cohort:
             penalty: an extra term, such as `synoptic.learning.objectives.proximal.proximal`.
             trainable: name patterns of what may move.
             train: other epochs or steps than the recipe's, for all clients or for each.
+            watch: told every row's loss at each step.
         """
         bench = self.bench
+        plain = loss is None and penalty is None and not start.batch_dims and not self.personal.holds(start)
         stack = start if start.batch_dims else expand(start, len(self))
         train = train or bench.train
         specs = [train] * len(self) if isinstance(train, TrainSpec) else train
@@ -128,7 +145,12 @@ class Cohort:
             for client, positions, spec in zip(self.clients, self.positions, specs, strict=True)
         ]
         rate = bench.train.rate(self.round, bench.rounds)
-        fitted = fit(stack, plans, loss or bench.problem.loss(), bench.train, rate, trainable, penalty)
+        loss = loss or bench.problem.loss()
+        fitted = fit(
+            stack, plans, loss if watch is None else watched(loss, watch), bench.train, rate, trainable, penalty
+        )
+        if plain:
+            self._trained |= {tensor.untyped_storage().data_ptr(): tensor for tensor in leaves(fitted.stack).values()}
         seen = sum(len(rows) for steps in plans for rows in steps)
         add_work(self.work, {"steps": float(fitted.steps.sum()), "examples": float(seen)})
         return fitted
@@ -155,10 +177,13 @@ class Cohort:
             parts = {name: one}
         for key, tensor in parts.items():
             declared = any(fnmatchcase(key.partition("/")[2] or key, pattern) for pattern in self._scope)
-            leaked = key if declared else self.personal.leak(place, tensor)
+            leaked = key if declared else self.personal.leak(place, tensor, self._of_broadcast(tensor))
             if leaked is not None:
                 raise PersonalLeak(f"reply field '{key}' of client {self.clients[place]} is personal ('{leaked}') "
                                    "and may not leave the client", "reply with shared tensors only")  # fmt: skip
+
+    def _of_broadcast(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage().data_ptr() in self._trained
 
 
 class PersonalLeak(SynopticError):

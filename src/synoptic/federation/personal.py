@@ -151,8 +151,14 @@ class Personal:
         part.entries = [self.entries[place] for place in places]
         return part
 
-    def leak(self, place: int, tensor: Tensor) -> str | None:
+    def holds(self, adapter: TensorDict) -> bool:
+        """Whether any tensor of an adapter is, or is a view of, personal state that the task has in its hands."""
+        return any(tensor.untyped_storage().data_ptr() in self._shown for tensor in leaves(adapter).values())
+
+    def leak(self, place: int, tensor: Tensor, of_broadcast: bool = False) -> str | None:
         """The name of the personal tensor that ``tensor`` is, is a view of, or equals; None when it is none of them.
+
+        What was trained from a broadcast alone (``of_broadcast``) may equal one, but not be one.
 
         Tensors of one repeated value (fresh zeros, scales) say nothing about anybody and pass.
         """
@@ -162,6 +168,8 @@ class Personal:
             return None
         if tensor.untyped_storage().data_ptr() in self._shown:
             return "a view of personal state"
+        if of_broadcast:
+            return None
         for name, field in self.entries[place].items():
             for key, part in _parts(name, field).items():
                 if _same(part, tensor):

@@ -25,6 +25,21 @@ Penalty = Callable[[Tensors, Batch], Tensor]
 """(named tensors, batch) -> a term for each client, ``[K]``, added to its mean loss."""
 
 
+Watch = Callable[[Batch, Tensor], None]
+"""(batch, loss of every row ``[K, B]``, detached): told at each step, changes nothing."""
+
+
+def watched(loss: Loss, watch: Watch) -> Loss:
+    """The same loss, told to somebody at each step."""
+
+    def told(worn: Tensors, batch: Batch) -> Tensor:
+        losses_KB = loss(worn, batch)
+        watch(batch, losses_KB.detach())
+        return losses_KB
+
+    return told
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What came of it, in the order of the given stack: adapters, mean loss over steps, last gradient norm, steps."""

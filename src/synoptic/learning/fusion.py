@@ -59,7 +59,8 @@ def spread(scores_KNG: Tensor, shares_KN1: Tensor) -> Tensor:
 
 
 RULES: dict[str, Rule] = {
-    "scores": mean_score, "advantages": mean_advantage, "median": weighted_median, "least": least, "vote": majority,
+    "scores": mean_score, "advantages": mean_advantage, "candidates": mean_advantage, "median": weighted_median,
+    "least": least, "vote": majority,
 }  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def fused(scores_KNG: Tensor, weights_NK: Tensor, rule: str = "scores", doubt: f
     if doubt:
         reward = reward - doubt * spread(scores, shares)
     reward = torch.where(trust_N1 > 0, reward, 0.0)
-    # What has been normalised model by model is not normalised again: it would undo that they agree or do not.
+    # "advantages" are not normalised again: it would undo that models agree or do not. "candidates" (FedGRPO) are.
     advantage = reward if rule == "advantages" else group_advantages(reward)
     return Judged(reward, trust_N1.clamp(max=1) * advantage)
 

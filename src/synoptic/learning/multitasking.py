@@ -8,7 +8,9 @@ Legend: K clients, B rows of a batch, W rows of one task (padded to the client w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor
 from synoptic.core import SynopticError
 from synoptic.data.tasks import TaskData
 from synoptic.learning.batches import Batch
-from synoptic.learning.fit import Penalty, Tensors
+from synoptic.learning.fit import Loss, Penalty, Tensors
 from synoptic.learning.objectives.contrastive import classification_loss, correct
 from synoptic.learning.objectives.distill import (
     distillation,
@@ -57,7 +59,7 @@ class MultiTasking:
         """The training loss of rows of the training table."""
         return TaskLoss(self.train_rows, lambda worn, name, rows: row_losses(self.train_rows, worn, name, rows))
 
-    def distilling(self, teacher: Tensors, weight: Mapping[str, float], temperature: float = 1.0) -> TaskLoss:
+    def distilling(self, teacher: Tensors, weight: Mapping[str, float], temperature: float = 1.0) -> Loss:
         """The training loss plus ``weight`` times the distillation from a teacher, by task.
 
         Args:
@@ -66,13 +68,20 @@ class MultiTasking:
             temperature: see `synoptic.learning.objectives.distill.distillation`.
         """
 
-        def each(worn: Tensors, name: str, rows: Ints) -> Tensor:
-            losses = row_losses(self.train_rows, worn, name, rows)
-            if not weight.get(name):
-                return losses
-            return losses + weight[name] * distilled(self.train_rows, worn, teacher, name, rows, temperature)
+        def loss(worn: Tensors, batch: Batch) -> Tensor:
+            # Clients who are done leave the stack, and the teachers of the others must stay theirs.
+            places = torch.from_numpy(batch.clients)
+            own = {name: tensor[places] for name, tensor in teacher.items()}
 
-        return TaskLoss(self.train_rows, each)
+            def each(worn: Tensors, name: str, rows: Ints) -> Tensor:
+                losses = row_losses(self.train_rows, worn, name, rows)
+                if not weight.get(name):
+                    return losses
+                return losses + weight[name] * distilled(self.train_rows, worn, own, name, rows, temperature)
+
+            return TaskLoss(self.train_rows, each)(worn, batch)
+
+        return loss
 
     def apart(self, weight: float) -> Penalty:
         """``weight`` times the `orthogonality` of what stands for each (modality, task) pair of a batch.
@@ -117,6 +126,40 @@ class MultiTasking:
     def score_all(self, stack: Stack, splits: Splits) -> dict[str, dict[str, Tensor]]:
         """Each on its own; see `synoptic.learning.problem.Problem.score_all`."""
         return {split: self.score(stack, positions, split) for split, positions in splits.items()}
+
+    def of_split(self, split: str) -> tuple[str, ...]:
+        """What is measured of the task that a split ``local/<task>`` or ``domain/<task>`` names."""
+        kind = self.model.task(split.rpartition("/")[2]).kind
+        return ("error", "loss") if kind == "reconstruct" else ("accuracy", "loss")
+
+    @cached_property
+    def blind(self) -> dict[str, float]:
+        """By task, what one reaches on all test rows who does not look at the input: the floor of `skill`.
+
+        Of labels and texts the share of the most frequent answer, of pictures the error of their mean picture. Tasks
+        without test rows are left out.
+        """
+        table, found = self.test_rows.table, {}
+        assert table.words is not None
+        for index, (name, task) in enumerate(self.model.tasks.items()):
+            rows = np.flatnonzero(self.test_rows.task(np.arange(len(table))) == index)
+            if len(rows) and task.kind == "reconstruct":
+                pixels = self.test_rows.pixels(rows)
+                found[name] = float((pixels - pixels.mean(0)).square().mean())
+            elif len(rows):
+                found[name] = max(Counter(table.words.answers[row] for row in rows).values()) / len(rows)
+        return found
+
+    def skill(self, name: str, value: float) -> float | None:
+        """A task's mean accuracy or error on a scale that all tasks share.
+
+        0 is as good as not looking at the input, 1 is perfect, below 0 is worse than not looking: ``(a - b) / (1 - b)``
+        of accuracies a and `blind` b, ``1 - e / b`` of errors. None where not looking is perfect already.
+        """
+        floor = self.blind[name]
+        if self.model.task(name).kind == "reconstruct":
+            return 1 - value / floor if floor > 0 else None
+        return (value - floor) / (1 - floor) if floor < 1 else None
 
     @torch.no_grad()
     def held(self, stack: Stack, positions: Sequence[Ints]) -> dict[str, Held]:

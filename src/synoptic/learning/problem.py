@@ -17,9 +17,11 @@ from torch import Tensor
 from synoptic.adapters.spec import AdapterSpec
 from synoptic.core import SynopticError
 from synoptic.data.federated import FederatedData
+from synoptic.data.tasks import TaskData
 from synoptic.learning.answering import AnswerLoss, AnswerRows, predict, utility
 from synoptic.learning.classifier import ClassificationLoss, Classifier, ImageRows
 from synoptic.learning.fit import Loss
+from synoptic.learning.multitasking import MultiTasking
 from synoptic.learning.objectives.contrastive import correct
 from synoptic.learning.preferring import Preferring, check_pairs
 from synoptic.learning.rewarding import RewardSpec, new_reward_adapter
@@ -28,10 +30,11 @@ from synoptic.models.answerer import Answerer
 from synoptic.models.cache import Budget
 from synoptic.models.dual_encoder import DualEncoder
 from synoptic.models.load import Base
+from synoptic.models.multitask import MultiTask, multitask_spec
 
 __all__ = [
     "Answering", "Classification", "Part", "Problem", "Splits", "Stack", "candidates", "check_suited", "make_problem",
-    "new_adapter",
+    "measured", "multitask", "new_adapter",
 ]  # fmt: skip
 
 
@@ -149,24 +152,54 @@ class Answering:
         return looked_at_once(splits, lambda positions: self.score(stack, positions, "global"))
 
 
-def make_problem(model: Base, data: FederatedData, cache: Budget | None, reward: RewardSpec | None = None) -> Problem:
+def make_problem(
+    model: Base, data: FederatedData, cache: Budget | None, reward: RewardSpec | None = None,
+    spec: AdapterSpec | None = None,
+) -> Problem:  # fmt: skip
     """The problem that data pose to a base; with ``reward`` it is to tell better answers from worse ones.
+
+    Args:
+        model: the frozen base.
+        data: what is learned.
+        cache: memory for frozen prefixes; None recomputes them.
+        reward: what reward models are made of, where these are trained.
+        spec: what is trained; only data of several tasks need to know, because their model is more than the base.
 
     Raises:
         SynopticError: data that the base cannot learn from, see `check_suited`.
     """
     check_suited(model, data, reward)
+    if isinstance(data, TaskData):
+        return MultiTasking(multitask(model, data, spec or AdapterSpec()), data, cache)
     if reward is not None:
         return Preferring(model, data, reward, cache)
     return Answering(model, data, cache) if isinstance(model, Answerer) else Classification(model, data, cache)
 
 
-def new_adapter(model: Base, spec: AdapterSpec, seed: int, reward: RewardSpec | None = None) -> TensorDict:
+def multitask(model: Base, data: TaskData, spec: AdapterSpec) -> MultiTask:
+    """The modality-task model of all that anybody has.
+
+    Raises:
+        SynopticError: a generative base, or an adapter that such a model has no place for.
+    """
+    check_suited(model, data)
+    assert isinstance(model, DualEncoder)
+    return MultiTask(model, data.tasks, multitask_spec(spec))
+
+
+def new_adapter(
+    model: Base, spec: AdapterSpec, seed: int, reward: RewardSpec | None = None, data: FederatedData | None = None
+) -> TensorDict:
     """A fresh adapter of a base, with a scalar head where ``reward`` asks for one.
+
+    Of data of several tasks (``data``) it is the union of all their blocks.
 
     Raises:
         SynopticError: layers, targets or a rank that this base does not have; or nothing to train at all.
     """
+    if isinstance(data, TaskData):
+        made = multitask(model, data, spec)
+        return made.new_adapter(made.tasks, seed)
     return model.new_adapter(spec, seed) if reward is None else new_reward_adapter(model, spec, reward, seed)
 
 
@@ -174,10 +207,15 @@ def check_suited(model: Base, data: FederatedData, reward: RewardSpec | None = N
     """Refuse data that a base cannot learn from.
 
     Raises:
-        SynopticError: questions for a dual encoder, or classes for a generative model; with ``reward``, which suits
-            both, data without pairs of answers.
+        SynopticError: questions for a dual encoder, classes for a generative model, several tasks for anything but a
+            dual encoder; with ``reward``, which suits both, data without pairs of answers.
     """
     asks = data.asks
+    if isinstance(data, TaskData):
+        if not isinstance(model, DualEncoder):
+            raise SynopticError(f"data of several tasks need a dual encoder, and {model.name} answers questions",
+                                "set model=tiny-clip, or other data")  # fmt: skip
+        return
     if reward is not None:
         check_pairs(data, reward)
     elif isinstance(model, Answerer) and not asks:
@@ -186,6 +224,11 @@ def check_suited(model: Base, data: FederatedData, reward: RewardSpec | None = N
     elif isinstance(model, DualEncoder) and asks:
         raise SynopticError(f"{model.name} tells classes apart, and {data.train.name} asks questions",
                             "set model=tiny-vlm, or data with classes")  # fmt: skip
+
+
+def measured(problem: Problem, split: str) -> tuple[str, ...]:
+    """What is known of a split's examples: all quantities, or those of the one task that the split is about."""
+    return problem.of_split(split) if isinstance(problem, MultiTasking) else problem.quantities
 
 
 def candidates(data: FederatedData, split: str) -> NDArray[np.int64]:

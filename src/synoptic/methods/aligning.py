@@ -22,7 +22,7 @@ from torch import Tensor
 from synoptic.adapters.algebra import mean
 from synoptic.adapters.spec import AdapterSpec
 from synoptic.adapters.stack import expand, leaves
-from synoptic.core import Section, SynopticError
+from synoptic.core import SynopticError
 from synoptic.core.seeds import generator, numpy_generator
 from synoptic.data.parcel import pack
 from synoptic.federation.message import Each, Field, add_work
@@ -47,20 +47,26 @@ EVERYWHERE = {"text": {"lora": {"rank": 8, "layers": "all", "targets": ["q", "k"
 """What the policy adapts: to say things in new ways takes more than to look elsewhere."""
 
 
+class Pooled:
+    """Whether one reward model sees everybody's pairs: a matter of settings, so never of the class."""
+
+    def __get__(self, method: Aligning | None, kind: type[Aligning]) -> bool:
+        return method is not None and bool(method.settings.rewards == "pooled")
+
+
 class Aligning(Judging):
     """Stages A and C."""
 
     defaults: ClassVar[dict[str, Any]] = {
         "data.source": "questions", "data.questions.tastes.conflict": 90.0, "data.questions.common": 0.0,
-        "data.questions.train": 600, "data.questions.public": 800, "rounds": 13, "train.epochs": 2, "train.lr": 3e-3, "evaluate.every": 5,
+        "data.questions.train": 600, "data.questions.public": 800, "rounds": 13, "train.epochs": 2, "train.lr": 3e-3,
+        "evaluate.every": 5,
     }  # fmt: skip
 
     answerer_only = True
     answerer_adapter = AdapterSpec.model_validate(EVERYWHERE)
 
-    def __init__(self, settings: Section | None = None) -> None:
-        super().__init__(settings)
-        self.pools_data = self.settings.rewards == "pooled"
+    pools_data = Pooled()
 
     # -- the server -------------------------------------------------------------------------------------------------
 

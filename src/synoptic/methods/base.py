@@ -38,6 +38,10 @@ class Method:
         answerer_adapter: the same where the data asks questions, so that the base is a generative model.
         dual_encoder_only: whether it compares pictures with class names, which a generative model cannot.
         answerer_only: whether it learns from answers that a model gives, which a dual encoder does not.
+        tasks_adapter: what is trained where clients have several tasks.
+        several_tasks: whether it asks clients kind by kind (`synoptic.federation.kinds`), so that these may have
+            different tasks.
+        tasks_only: whether it is for such clients alone.
         defaults: recipe values, by dotted key, that suit this method better than the general ones.
         personal: name patterns of tensors that belong to the client and may never be in a reply.
         pools_data: whether all clients' data are put in one place first (only a ceiling does that).
@@ -52,8 +56,13 @@ class Method:
     summary: ClassVar[str] = ""
     adapter: ClassVar[AdapterSpec] = AdapterSpec.model_validate({"vision": "lora"})
     answerer_adapter: ClassVar[AdapterSpec] = AdapterSpec.model_validate({"text": "lora"})
+    tasks_adapter: ClassVar[AdapterSpec] = AdapterSpec.model_validate(
+        {"vision": {"lora": {"layers": 1}}, "text": {"lora": {"layers": 1}}, "backbone": {}}
+    )
     dual_encoder_only: ClassVar[bool] = False
     answerer_only: ClassVar[bool] = False
+    several_tasks: ClassVar[bool] = False
+    tasks_only: ClassVar[bool] = False
     defaults: ClassVar[dict[str, Any]] = {}
     personal: tuple[str, ...] = ()
     pools_data: bool = False

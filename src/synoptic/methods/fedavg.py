@@ -13,6 +13,7 @@ from pydantic import Field
 from tensordict import TensorDict
 
 from synoptic.adapters.algebra import mean, product_mean
+from synoptic.federation.kinds import ask_kinds, averaged, mean_loss
 from synoptic.methods.base import Cohort, Method, Replies, Section, Server, task
 
 MEANS = {"factor": mean, "product": product_mean}
@@ -27,19 +28,20 @@ class FedAvg(Method):
         mean: Literal["factor", "product"] = Field("factor", description="average A and B, or the products B A")
 
     summary = "one shared adapter, averaged every round (McMahan et al. 2017)"
+    several_tasks = True
 
     def begin(self, server: Server) -> None:
         """Start from an adapter whose update is zero."""
         server.state.adapter = server.new_adapter()
 
     def round(self, server: Server, t: int) -> None:
-        """Broadcast, train, average."""
-        replies = server.ask("train", adapter=server.state.adapter)
-        server.state.adapter = MEANS[self.settings.mean](replies.adapter, replies.examples)
-        server.log["loss"] = float((replies.loss * replies.examples).sum() / replies.examples.sum())
+        """Broadcast, train, average; clients with different tasks have, train and average the blocks of these."""
+        parts = ask_kinds(server, "train", adapter=server.state.adapter)
+        server.state.adapter = averaged(server, server.state.adapter, parts, MEANS[self.settings.mean])
+        server.log["loss"] = mean_loss(parts)
 
     @task
     def train(self, cohort: Cohort, adapter: TensorDict) -> Replies:
         """Local training from the shared adapter."""
         fitted = cohort.fit(adapter)
-        return cohort.reply(adapter=fitted.stack, examples=cohort.examples, loss=fitted.loss)
+        return cohort.reply(adapter=fitted.stack, examples=cohort.examples, loss=fitted.loss, **cohort.rows)

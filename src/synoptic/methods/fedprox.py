@@ -24,4 +24,4 @@ class FedProx(FedAvg):
     def train(self, cohort: Cohort, adapter: TensorDict) -> Replies:
         """Local training with the proximal term."""
         fitted = cohort.fit(adapter, penalty=proximal(adapter, self.settings.mu))
-        return cohort.reply(adapter=fitted.stack, examples=cohort.examples, loss=fitted.loss)
+        return cohort.reply(adapter=fitted.stack, examples=cohort.examples, loss=fitted.loss, **cohort.rows)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ from synoptic.methods.mor_settings import Alignment
 
 Ints = NDArray[np.int64]
 CALIBRATION = "calibration"
+FEWEST = 10
+"""Held-out pairs from which on they say how scores lie; of fewer all pairs do."""
 SHOWN = ("pictures", "ends", "shows", "questions")
 """What a client keeps of the server's questions, see `synoptic.data.parcel.Parcel`."""
 
@@ -77,13 +80,19 @@ class Judging(Method):
         found: dict[int, Calibration] = {}
         for spec, part, places in self.kinds(cohort):
             stack = None if spec.script is not None else self.judge_of(part, spec, judge)
-            for place, rows in enumerate(Pairs(part, self.settings.held_out, spec.ties).held):
+            own = Pairs(part, self.settings.held_out, spec.ties)
+            for place, (held, rest) in enumerate(zip(own.held, own.positions, strict=True)):
                 one = None if stack is None else stack[place : place + 1]
-                found[places[place]] = calibration(*pair_scores(cohort, spec, one, rows))
+                told = calibration(*pair_scores(cohort, spec, one, held))
+                if len(held) < FEWEST:
+                    # How far scores are apart cannot be told from so few, and too small a deviation clips all scores.
+                    wide = calibration(*pair_scores(cohort, spec, one, np.concatenate([held, rest])))
+                    told = replace(told, mean=wide.mean, deviation=wide.deviation)
+                found[places[place]] = told
         each = [found[place] for place in range(len(cohort))]
         cohort.personal[CALIBRATION] = torch.stack([torch.stack([one.mean, one.deviation]) for one in each])
-        told = {"accuracy": [one.accuracy for one in each], "pairs": [one.pairs for one in each]}
-        return cohort.reply(**{name: torch.stack(values) for name, values in told.items()})
+        sent = {"accuracy": [one.accuracy for one in each], "pairs": [one.pairs for one in each]}
+        return cohort.reply(**{name: torch.stack(values) for name, values in sent.items()})
 
     @task
     def meet(self, cohort: Cohort, **shown: Tensor) -> Replies:

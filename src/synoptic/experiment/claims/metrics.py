@@ -13,7 +13,7 @@ from synoptic.core.errors import SynopticError, nearest
 
 MODELS = ("shared", "personal")
 SPLITS = ("local", "base", "novel", "domain", "global", "hm")
-QUANTITIES = ("accuracy", "loss", "preference", "utility")
+QUANTITIES = ("accuracy", "loss", "preference", "utility", "error", "skill")
 AVERAGES = ("mean", "weighted", "worst", "p10")
 COUNTS: Mapping[str, Sequence[str]] = {
     "bytes": ("up", "down", "total"),

@@ -72,8 +72,16 @@ def _of(quantity: str) -> tuple[Column, ...]:
                  for name, split, average, about in SPLITS)  # fmt: skip
 
 
+SKILLS = (
+    Column("skill", "local/skill/mean", "number",
+           "on own test data, 0 without looking at the input and 1 if perfect, mean over tasks"),
+    Column("worst task", "local/skill/worst", "number", "skill on own test data of the task with the lowest"),
+)  # fmt: skip
+"""Where clients have different tasks; accuracies of these have no mean."""
+
 COLUMNS = (
     *_of("accuracy"),
+    *SKILLS,
     Column("bytes", "bytes/total", "bytes", "payload up and down, all clients and rounds, evaluation left out",
            higher_is_better=False, of_model=False),
     Column("local steps", "work/steps", "number", "optimiser steps of all clients together; server steps not counted",
@@ -125,7 +133,7 @@ def tabulate(groups: Sequence[Group], baseline: str | None = None, metrics: Sequ
     against = groups[labels.index(baseline)]
     measured = [[run.measures() for run in group.runs] for group in groups]
     known = {name for runs in measured for measures in runs for name in measures}
-    columns = (*_done_well(known), *(_extra(name, known) for name in metrics), *COLUMNS[-3:])
+    columns = (*_done_well(known), *SKILLS, *(_extra(name, known) for name in metrics), *COLUMNS[-3:])
     columns = tuple(column for column in columns if any(column.full(model) in known for model in MODELS))
     rows: list[Row] = []
     for place, one in enumerate(groups):

@@ -32,6 +32,24 @@ def bradley_terry(preferred: Tensor, rejected: Tensor, centring: float = 0.0) ->
     return loss + centring * (preferred + rejected).square() if centring else loss
 
 
+def direct_preference(
+    preferred: Tensor, rejected: Tensor, reference_preferred: Tensor, reference_rejected: Tensor, beta: float
+) -> Tensor:
+    """``-log sigmoid(beta * (log p+ / ref+ - log p- / ref-))`` of every pair, in the shape of the log-probabilities.
+
+    Rafailov et al. 2023 (arXiv 2305.18290), eq. 7: `bradley_terry` with the reward ``beta log p(y | x) / ref(y | x)``,
+    so the policy is its own reward model.
+
+    Args:
+        preferred: log-probabilities of whole preferred answers under the policy.
+        rejected: those of rejected answers.
+        reference_preferred: of preferred answers under what the policy is held to.
+        reference_rejected: of rejected answers under the same.
+        beta: weight of the divergence from the reference in the objective that this loss solves.
+    """
+    return bradley_terry(beta * (preferred - reference_preferred), beta * (rejected - reference_rejected))
+
+
 def pair_accuracy(preferred: Tensor, rejected: Tensor) -> Tensor:
     """One where the preferred text scores higher, a half where both score the same, else zero; float32.
 

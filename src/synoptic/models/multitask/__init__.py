@@ -1,6 +1,6 @@
 """A modality-task model of named blocks over a frozen dual encoder."""
 
 from synoptic.models.multitask.model import MultiTask
-from synoptic.models.multitask.spec import MultiTaskSpec
+from synoptic.models.multitask.spec import MultiTaskSpec, multitask_spec
 
-__all__ = ["MultiTask", "MultiTaskSpec"]
+__all__ = ["MultiTask", "MultiTaskSpec", "multitask_spec"]
