@@ -69,7 +69,7 @@ class QuestionSpec(Section):
     )
     public: int = Field(0, ge=0, description="rows that only the server has, asked in all groups' ways alike")
     public_test: int = Field(
-        0, ge=0, description=f"further rows of that kind, to judge the server on; with public rows {PUBLIC_TEST}"
+        0, ge=0, description="further rows of that kind, to judge the server on; with public rows 200"
     )
 
     @model_validator(mode="before")
