@@ -32,6 +32,8 @@ EXAMPLES = {
     ),
 }
 
+LONGEST = 30
+"""Letters of a default beyond which help only says that there is a list; the reference has all of it."""
 
 Group = tuple[str, str, list[Key]]
 
@@ -73,9 +75,13 @@ def write_keys(formatter: Formatter) -> None:
         if about:
             formatter.write_text(about)
             formatter.write_paragraph()
-        formatter.write_dl([(f"{key.name}={key.default}" if key.default else f"{key.name}=...", key.description)
-                            for key in rows])  # fmt: skip
+        formatter.write_dl([(f"{key.name}={_short(key.default)}", key.description) for key in rows])
         formatter.dedent()
+
+
+def _short(default: str) -> str:
+    """A default that fits beside its key; of a long list that it is one."""
+    return "..." if not default else default if len(default) <= LONGEST else f"{default[0]}...{default[-1]}"
 
 
 def key_groups(section: type[Section] = Recipe, prefix: str = "") -> Iterator[Group]:

@@ -143,7 +143,7 @@ def _gives(kind: type[Method]) -> bool:
     """Whether runs with the method's default settings give a newcomer something."""
     method = kind()
     sends = method.has_shared or (kind.broadcast is not Method.broadcast and bool(method.personal))
-    return sends and kind.begin is not Method.begin
+    return sends and kind.begin is not Method.begin and not kind.tasks_only
 
 
 def _told(
