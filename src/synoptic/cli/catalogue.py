@@ -51,7 +51,8 @@ def pretrain_command(
 ) -> None:
     """Train an embedded model anew.
 
-    NAME is tiny-clip or tiny-vlm; it is trained as the shipped one was.
+    NAME is tiny-clip, tiny-vlm or tiny-describer; it is
+    trained as the shipped one was.
     """
     from synoptic.experiment.display.training import pretrain_embedded
 

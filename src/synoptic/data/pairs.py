@@ -12,10 +12,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from synoptic.data import questions
 from synoptic.data.describing import WAYS, describe
+from synoptic.data.phrasings import PHRASINGS, ask
 from synoptic.data.question_spec import TastesSpec
 from synoptic.data.questions import FACTS, VALUES, other_values, vocabulary
+from synoptic.data.styles import STYLES
 from synoptic.data.tastes import Taste, features, judged
+from synoptic.data.world import TEXTURES, Images, compose, pretraining_pairs, render
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -47,6 +51,20 @@ def answers(facts: Ints, rng: np.random.Generator, false: float = 0.0) -> list[s
             named[fact] = VALUES[FACTS[fact]][values[row, fact]]
         texts.append(describe(WAYS[way[row]], *named))
     return texts
+
+
+def descriptions(rng: np.random.Generator, n: int, each: int = 1) -> tuple[Images, list[str], list[str]]:
+    """Draw n pictures, uint8 ``[n, 32, 32, 3]``, with ``each`` requests to describe every one, and what `answers` says.
+
+    All styles and all ways of asking, and those pairs of colour and shape that pre-training may see. Requests about the
+    same picture follow one another.
+    """
+    pairs = pretraining_pairs()[rng.integers(0, len(pretraining_pairs()), n)]
+    texture, style = rng.integers(0, len(TEXTURES), n), rng.integers(0, len(STYLES), n)
+    scene = compose(pairs[:, 1], pairs[:, 0], texture, style, rng, rng.uniform(0.2, 1.0, n))
+    images, facts_n = render(scene, rng), questions.facts(scene)
+    way = rng.integers(0, len(PHRASINGS), n * each)
+    return images, [ask(PHRASINGS[one], "describe", "") for one in way], answers(np.repeat(facts_n, each, axis=0), rng)
 
 
 def stammered(text: str, rng: np.random.Generator) -> str:

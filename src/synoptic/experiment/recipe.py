@@ -244,10 +244,12 @@ def _check_suits(method: type[Method], recipe: Recipe) -> None:
 
 
 def _applying(defaults: Mapping[str, Any], layers: Sequence[Sequence[Setting]]) -> dict[str, Any]:
-    """A method's defaults; those about data only as long as nobody names another source."""
+    """A method's defaults; those about data, and the base for them, only as long as nobody names another source."""
     own, data = defaults.get(SOURCE), _pile({}, layers).get("data")
     named = data.get("source", own) if isinstance(data, Mapping) else own if data is None else data
-    return {key: value for key, value in defaults.items() if named == own or not key.startswith("data.")}
+    return {
+        key: value for key, value in defaults.items() if named == own or not (key == "model" or key.startswith("data."))
+    }
 
 
 def _data_meant(content: Any) -> DataSpec:
@@ -290,7 +292,7 @@ def _places(file: str, lines: Mapping[Path_, int], changed: Sequence[Path_]) -> 
 def _with_full_paths(recipe: Recipe, folder: Path) -> Recipe:
     """Absolute paths, so that a run resumes from any directory; beside the recipe is the second place to look."""
     data, model = recipe.data, recipe.model
-    if data.source in ("parquet", "folder"):
+    if data.source in ("parquet", "folder", "tasks"):
         full = {key: _full(value, folder) for key in ("path", "test_path") if (value := getattr(data, key)) is not None}
         data = data.model_copy(update=full)
     # A word alone is an embedded model; with a slash it is a folder if there is one, else a hub id.

@@ -193,11 +193,15 @@ def checked(values_NG: Tensor, rollout: Rollout, what: str) -> Tensor:
 
 
 class Stepped(NamedTuple):
-    """The adapter after a step, the optimiser's moments for the next one, and what was measured, by `MEASURES`."""
+    """The adapter after a step, the optimiser's moments for the next one, and what was measured, by `MEASURES`.
+
+    ``steps`` counts those of the optimiser: every pass over a rollout makes one for each minibatch.
+    """
 
     adapter: TensorDict
     moments: TensorDict
     measures: dict[str, float]
+    steps: int
 
 
 def step(
@@ -228,7 +232,7 @@ def step(
     steps = minibatches(len(rollout), spec, generator)
     done = descend(adapter, moments, steps, loss, spec.train, spec.lr if lr is None else lr)
     measures = dict(zip(MEASURES, loss.measures[0].tolist(), strict=True))
-    return Stepped(done.adapter, done.moments, {**measures, "grad_norm": done.grad_norm})
+    return Stepped(done.adapter, done.moments, {**measures, "grad_norm": done.grad_norm}, len(steps))
 
 
 def minibatches(count: int, spec: AnswerPolicySpec, generator: torch.Generator) -> list[NDArray[np.int64]]:

@@ -51,16 +51,12 @@ class Answered:
     Attributes:
         right: one where greedy decoding gives exactly the reference answer.
         loss: mean negative log-likelihood per token of it.
-        total: log-probability of the whole answer.
         preferred: one where the answer is likelier per token than the rejected one; None without rejected answers.
-        preferred_total: the same by the log-probabilities of whole answers.
     """
 
     right: Tensor
     loss: Tensor
-    total: Tensor
     preferred: Tensor | None
-    preferred_total: Tensor | None
 
 
 @torch.no_grad()
@@ -83,11 +79,8 @@ def predict(
     width = max(1, batch // clients)
     parts = [_judged(model, worn, rows, np.tile(positions[i : i + width], clients), clients)
              for i in range(0, len(positions), width)]  # fmt: skip
-    right, loss, total = (torch.cat([part[i] for part in parts], dim=1) for i in range(3))
-    if not rows.prefers:
-        return Answered(right, loss, total, None, None)
-    by_token, by_answer = (torch.cat([part[i] for part in parts], dim=1) for i in (3, 4))
-    return Answered(right, loss, total, by_token, by_answer)
+    right, loss, *preferred = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    return Answered(right, loss, preferred[0] if preferred else None)
 
 
 @torch.no_grad()
@@ -127,10 +120,10 @@ def _judged(
     model: Answerer, worn: Tensors, rows: AnswerRows, positions_N: NDArray[np.int64], clients: int
 ) -> list[Tensor]:
     said = scores(model, worn, rows, positions_N)
-    found = [said.right.float(), -said.mean, said.total]
+    found = [said.right.float(), -said.mean]
     if rows.prefers:
         other = scores(model, worn, rows, positions_N, "rejected")
-        found += [(said.mean > other.mean).float(), (said.total > other.total).float()]
+        found.append((said.mean > other.mean).float())
     return [values.view(clients, -1) for values in found]
 
 

@@ -34,6 +34,7 @@ from synoptic.learning.descent import descend
 from synoptic.learning.fit import Loss
 from synoptic.learning.fusion import coded_size, decoded, fused
 from synoptic.learning.judges import JudgeSpec
+from synoptic.learning.objectives.preference import CLIP
 from synoptic.learning.optim import no_moments
 from synoptic.learning.routing import renormalised
 from synoptic.learning.spec import TrainSpec
@@ -58,9 +59,9 @@ class Aligning(Judging):
     """Stages A and C."""
 
     defaults: ClassVar[dict[str, Any]] = {
-        "data.source": "questions", "data.questions.tastes.conflict": 90.0, "data.questions.common": 0.0,
-        "data.questions.train": 600, "data.questions.public": 800, "rounds": 13, "train.epochs": 2, "train.lr": 3e-3,
-        "evaluate.every": 5,
+        "model": "tiny-describer", "data.source": "questions", "data.questions.tastes.conflict": 90.0,
+        "data.questions.common": 0.0, "data.questions.train": 600, "data.questions.public": 800,
+        "rounds": 13, "train.epochs": 2, "train.lr": 3e-3, "evaluate.every": 5,
     }  # fmt: skip
 
     answerer_only = True
@@ -71,7 +72,7 @@ class Aligning(Judging):
     # -- the server -------------------------------------------------------------------------------------------------
 
     def begin(self, server: Server) -> None:
-        """The policy imitates the server's own answers first, so that it can say what clients may come to like."""
+        """The reference: the base, or what it is when it has imitated the server's own answers."""
         s, bench = self.settings, server.bench
         start, rows = server.new_adapter(), bench.pool_rows
         if s.demonstrate is not None:
@@ -140,7 +141,8 @@ class Aligning(Judging):
                 continue
             state.adapter, state.moments = stepped.adapter, stepped.moments
             found.append(stepped.measures)
-            add_work(server.work, {"server_steps": float(s.policy.updates), "server_examples": float(len(chosen))})
+            add_work(server.work, {"server_steps": float(stepped.steps),
+                                   "server_examples": float(s.policy.updates * len(chosen))})  # fmt: skip
         if failed is not None and not found:
             raise failed
         server.log |= {name: float(np.mean([one[name] for one in found])) for name in (*MEASURES, "grad_norm")}
@@ -217,4 +219,7 @@ def _odd(told: dict[str, Field], count: int, bits: int | None) -> str | None:
     if not isinstance(scores, Tensor) or scores.numel() != size:
         got = scores.numel() if isinstance(scores, Tensor) else "no"
         return f"{got} scores where {count} answers were to be judged"
+    if bits is None and float(scores.abs().max()) > CLIP:
+        # A single such score would outweigh everybody's, and a large one leaves no number at all.
+        return f"a score of {float(scores.abs().max()):.3g}, and normalised ones end at {CLIP:g}"
     return None

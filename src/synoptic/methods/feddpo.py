@@ -49,7 +49,7 @@ class FedDPO(FedAvg):
         beta: float = Field(0.1, gt=0, description="weight of the divergence from the start")
         ties: Literal["refuse", "drop"] = Field("refuse", description="pairs whose two answers are the same")
         demonstrate: Demonstrations | None = Field(
-            Demonstrations(), description="how the policy first imitates the server's own answers; none: not"
+            None, description="how the policy first imitates the server's own answers; none: not"
         )
 
     summary = "FedAvg of policies trained directly on pairs of answers (DPO, Rafailov et al. 2023)"

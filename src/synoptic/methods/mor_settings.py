@@ -24,7 +24,7 @@ class Demonstrations(TrainSpec):
 
 
 class AlignedPolicy(AnswerPolicySpec):
-    """How answers are drawn and learned from, for a small model that has just learned to say them."""
+    """How answers are drawn and learned from, for a small model."""
 
     temperature: float = Field(0.8, gt=0, description="of the draw; old, new and reference policy are at the same")
     tokens: int = Field(16, ge=1, description="longest answer, the end token included")
@@ -45,7 +45,7 @@ class Alignment(Section):
         0.2, gt=0, lt=1, description="share of a client's pairs to calibrate on, where it has no validation pairs"
     )
     demonstrate: Demonstrations | None = Field(
-        Demonstrations(), description="how the policy first imitates the server's own answers; none: not"
+        None, description="how the policy first imitates the server's own answers; none: not"
     )
     policy: AlignedPolicy = Field(AlignedPolicy(), description="how answers are drawn and learned from")
     prompts: int = Field(16, ge=1, description="questions in a step of the policy")

@@ -10,19 +10,21 @@ from typing import Final
 import torch
 
 from synoptic.core.files import write_text
-from synoptic.models import card_answers, card_classes
+from synoptic.models import card_answers, card_classes, card_descriptions
 from synoptic.models.load import load_model
-from synoptic.models.pretraining import TinyClip, TinyVlm, one_thread
+from synoptic.models.pretraining import Spec, TinyClip, TinyDescriber, TinyVlm, one_thread
 
 Lines = list[str]
 
+_LLAVA: Final = "A LLaVA (vision tower, connector and Llama decoder)"
 _SECTIONS: Final[dict[type, tuple[str, Callable[..., Lines]]]] = {
     TinyClip: ("A CLIP", card_classes.lines),
-    TinyVlm: ("A LLaVA (vision tower, connector and Llama decoder)", card_answers.lines),
+    TinyVlm: (_LLAVA, card_answers.lines),
+    TinyDescriber: (_LLAVA, card_descriptions.lines),
 }
 
 
-def write_card(folder: Path, spec: TinyClip | TinyVlm, seed: int) -> str:
+def write_card(folder: Path, spec: Spec, seed: int) -> str:
     """Measure the checkpoint in ``folder`` and write its ``README.md``; returns the text."""
     what, section = _SECTIONS[type(spec)]
     with torch.no_grad(), one_thread():

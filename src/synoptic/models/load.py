@@ -87,8 +87,7 @@ def load_model(name: str, dtype: BaseDtype = "float32") -> DualEncoder | Answere
     """A frozen base of whatever kind its configuration says.
 
     Args:
-        name: an embedded checkpoint (``tiny-clip``, ``tiny-vlm``), a folder written by ``save_pretrained``, or a hub
-            id.
+        name: an embedded checkpoint (see `embedded`), a folder written by ``save_pretrained``, or a hub id.
         dtype: how the frozen linear and embedding weights rest; norms and everything trained stay float32.
 
     Raises:

@@ -6,22 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from synoptic.models.pretraining import tiny_clip, tiny_vlm
+from synoptic.models.pretraining import tiny_clip, tiny_describer, tiny_vlm
 from synoptic.models.pretraining.loop import Progress, one_thread, rate
 from synoptic.models.pretraining.tiny_clip import TinyClip
+from synoptic.models.pretraining.tiny_describer import TinyDescriber
 from synoptic.models.pretraining.tiny_vlm import TinyVlm
 
-__all__ = ["SPECS", "TinyClip", "TinyVlm", "one_thread", "pretrain", "rate"]
+__all__ = ["SPECS", "Spec", "TinyClip", "TinyDescriber", "TinyVlm", "one_thread", "pretrain", "rate"]
 
-SPECS: Final[dict[str, type[TinyClip] | type[TinyVlm]]] = {"tiny-clip": TinyClip, "tiny-vlm": TinyVlm}
+Spec = TinyClip | TinyVlm | TinyDescriber
+
+SPECS: Final[dict[str, type[TinyClip] | type[TinyVlm] | type[TinyDescriber]]] = {
+    "tiny-clip": TinyClip, "tiny-vlm": TinyVlm, "tiny-describer": TinyDescriber,
+}  # fmt: skip
 """Settings of every embedded model; the defaults are the shipped checkpoint's."""
 
-_TRAIN: Final[dict[type, Callable[..., None]]] = {TinyClip: tiny_clip.train, TinyVlm: tiny_vlm.train}
+_TRAIN: Final[dict[type, Callable[..., None]]] = {
+    TinyClip: tiny_clip.train, TinyVlm: tiny_vlm.train, TinyDescriber: tiny_describer.train,
+}  # fmt: skip
 
 
-def pretrain(
-    folder: Path, spec: TinyClip | TinyVlm | None = None, seed: int = 0, progress: Progress | None = None
-) -> Path:
+def pretrain(folder: Path, spec: Spec | None = None, seed: int = 0, progress: Progress | None = None) -> Path:
     """Train an embedded model and write it, tokenizer and processor included, as ``save_pretrained`` does.
 
     Args:
