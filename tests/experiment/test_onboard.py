@@ -140,7 +140,10 @@ def test_a_newcomer_needs_nothing_of_other_clients(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "said"),
     [
-        (("local",), "a run of local gives a newcomer nothing to begin with; take a run of centralized, dual, fedavg"),
+        (
+            ("local",),
+            "a run of local gives a newcomer nothing to begin with; take a run of centralized, ditto, dual, fedavg",
+        ),
         (("zeroshot",), "a run of zeroshot gives a newcomer nothing"),
         (("adaptive",), "a run of adaptive gives a newcomer nothing"),
         (("fedvlm", "method.rule=local"), "a run of fedvlm method.rule=local gives .* or stepmatched"),

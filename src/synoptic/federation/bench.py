@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from tensordict import TensorDict
 
+from synoptic.adapters.blocks import blocks_of
 from synoptic.adapters.blocks import owned as owned_blocks
 from synoptic.adapters.spec import AdapterSpec
 from synoptic.core import SynopticError
@@ -54,12 +55,15 @@ class Bench:
     def owned(self, adapter: TensorDict, clients: Sequence[int]) -> TensorDict:
         """What clients of one kind have of an adapter of everybody's: the blocks of their tasks, or all of it.
 
+        Blocks that are no part of the adapter stay out: a method may share only some of them.
+
         Raises:
             SynopticError: clients with different tasks, who have no adapter in common.
         """
         if self.tasking is None:
             return adapter
-        return owned_blocks(adapter, self.tasking.model.blocks(self._kind(clients)))
+        blocks = self.tasking.model.blocks(self._kind(clients))
+        return owned_blocks(adapter, blocks_of(adapter).keys() & set(blocks))
 
     def _kind(self, clients: Sequence[int]) -> tuple[str, ...]:
         kinds = list(self.data.kinds(clients))
@@ -84,7 +88,7 @@ class Bench:
                                 "set another method, or another model and data")  # fmt: skip
         if self.data.pool is None:
             raise SynopticError(f"the server holds no questions of its own beside {self.data.train.name}",
-                                "set data.questions.public, how many it holds")  # fmt: skip
+                                "set data.public, its share of the pictures, or data.questions.public")  # fmt: skip
         return AnswerRows(self.model, self.data.pool, np.arange(len(self.data.pool)), self.cache)
 
     @cached_property

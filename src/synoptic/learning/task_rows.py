@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synoptic.core import SynopticError
 from synoptic.core.files import digest
 from synoptic.data.table import ExampleTable
 from synoptic.data.tasks import Modality, targets, task_of
@@ -33,6 +34,9 @@ class TaskRows:
         table: rows of all tasks.
         order: positions that will be asked for, neighbours together.
         budget: memory for caches; None computes prefixes anew each time.
+
+    Raises:
+        SynopticError: a row without the text that its task reads.
     """
 
     def __init__(self, model: MultiTask, table: ExampleTable, order: Ints, budget: Budget | None) -> None:
@@ -47,6 +51,7 @@ class TaskRows:
         self._place = np.full(len(table), -1, dtype=np.int64)
         self._place[self._text_order] = np.arange(len(self._text_order))
         asked = [table.words.questions[row] for row in self._text_order]
+        self._check_texts(asked)
         self._tokens = model.base.tokenize(asked) if asked else None
         self._texts: dict[int, PrefixCache] = {}
         self._labels = {task.name: torch.from_numpy(targets(table, task, index))
@@ -81,6 +86,14 @@ class TaskRows:
     def pixels(self, positions: Ints) -> Tensor:
         """Pictures in normalised pixels ``[N, 3, H, W]``."""
         return self.model.base.pixels(self.table.images.load(positions))
+
+    def _check_texts(self, asked: list[str]) -> None:
+        blank = next((place for place, text in enumerate(asked) if not text.strip()), None)
+        if blank is not None:
+            row = self._text_order[blank]
+            name = list(self.model.tasks)[self._task[row]]
+            raise SynopticError(f"row {row} of {self.table.name} has no text, and its task '{name}' reads one",
+                                "fill it in, or leave the row out")  # fmt: skip
 
     def _reading(self, order: Ints, modality: Modality) -> Ints:
         reads = np.array([modality in task.modalities for task in self.model.tasks.values()])
