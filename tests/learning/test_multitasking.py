@@ -114,7 +114,9 @@ def test_scores_are_each_clients_own(name: str) -> None:
 
 def test_tasks_are_scored_one_at_a_time() -> None:
     data, problem = everything()
-    with pytest.raises(SynopticError, match=r"split 'local' holds rows of the tasks shapes, colours, pictures"):
+    with pytest.raises(
+        SynopticError, match=r"split 'local' holds rows of the tasks shapes, corrections, colours, pictures"
+    ):
         problem.score(stack_for(problem, 1), data.clients.test(0), "local")
     with pytest.raises(SynopticError, match="wears nothing"):
         problem.score({}, data.tests["domain/shapes"], "domain/shapes")
@@ -238,7 +240,7 @@ def _personal_models_take_over(
 
 # -- it learns -----------------------------------------------------------------------------------------------------
 
-CHANCE = {"shapes": 1 / 16, "colours": 1 / 10, "pictures": 1.0}
+CHANCE = {"shapes": 1 / 16, "colours": 1 / 10, "corrections": 1 / 10, "pictures": 1.0}
 """Of labels, the accuracy of a guess; of pictures, the error of one grey tone."""
 
 

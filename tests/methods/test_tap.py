@@ -70,7 +70,9 @@ def test_with_an_infinite_margin_it_is_local_bit_for_bit(order: str) -> None:
 
 def test_with_a_margin_of_minus_infinity_everybody_adopts_every_round() -> None:
     on = task_bench()
-    assert [log["replaced"] for log in logs(tap(margin="-inf"), on, 2)] == [4, 4], "tasks of all clients together"
+    told = logs(tap(margin="-inf"), on, 2)
+    assert [log["replaced"] for log in told] == [4, 4], "tasks of all clients together"
+    assert [log["replacements/shapes"] + 10 * log["replacements/colours"] for log in told] == [22, 22]
     before = play(FedAvg(), serve(FedAvg(), on), 1).state.adapter
     for client, model in personal(tap(margin="-inf"), on).items():
         copy = trained(on, owned(before, blocks_of(model)), client, 1)
@@ -122,6 +124,8 @@ def test_larger_margins_replace_less_often() -> None:
     counts = [logs(tap(margin=margin, first="keep"), on, 2)[1]["replaced"] for margin in (-9, -0.05, 0.05, 9, "inf")]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] == 4
+    told = logs(tap(margin=9, margins={"colours": -9}, first="keep"), on, 2)[1]
+    assert (told["replacements/shapes"], told["replacements/colours"], told["replaced"]) == (0, 2, 2), "task by task"
     assert counts[-1] == 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,14 @@ from synoptic.data.clients import ClientIndex
 from synoptic.data.overlap import check_overlap
 from synoptic.data.partition import Partition, Request, partition
 from synoptic.data.partition.together import shared_together
+from synoptic.data.public import public_table, set_aside
 from synoptic.data.rows import Rows
 from synoptic.data.select import Selection, everything, rows_about, select, table_of
 from synoptic.data.shares import few_shot, share_tests, validation, validation_together
 from synoptic.data.sources import Source, open_source
 from synoptic.data.spec import DataSpec
 from synoptic.data.table import ExampleTable
+from synoptic.data.wrong import contradicted
 
 __all__ = ["ClientIndex", "FederatedData", "Origin", "build", "check_overlap"]
 
@@ -38,6 +40,7 @@ class Origin:
         train_rows, test_rows: ascending rows of the source's tables.
         classes, domains: indices into the source's words.
         dropped: training rows left out because the test part has the same picture.
+        public_rows: ascending rows of the source's train table that only the server has.
 
     """
 
@@ -49,6 +52,7 @@ class Origin:
     classes: Ints
     domains: Ints
     dropped: int
+    public_rows: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +146,9 @@ class FederatedData:
 def build(spec: DataSpec, seed: int) -> FederatedData:
     """Open the source, select from it, share it out. The same spec and seed give the same data, position by position.
 
-    The seed decides who holds what, the few shots, the validation parts and the limits; it changes neither the
-    pictures nor which of them are test pictures. Training pictures that the test part also has are dropped and counted.
+    The seed decides who holds what, what the server has of ``data.public``, the few shots, the validation parts, the
+    limits and the answers of ``data.wrong``; it changes neither the pictures nor which of them are test pictures.
+    Training pictures that the test part also has are dropped and counted.
 
     Raises:
         SynopticError: when the source cannot be read or the request cannot be met; one sentence says why.
@@ -152,13 +157,13 @@ def build(spec: DataSpec, seed: int) -> FederatedData:
     source = open_source(spec)
     if source.shared_out is not None:
         return assemble(source, everything(source), spec, seed, source.shared_out(seed))
-    selection = select(source, spec, seed)
+    selection = set_aside(source, select(source, spec, seed), spec, seed)
     train = table_of(source.train.name, source.train, selection.train_rows, selection)
     shared = _partition(source, train, selection, spec, numpy_generator(seed, "partition"))
     if spec.shots is not None:
         kept = few_shot(shared.owner, train.labels, spec.shots, numpy_generator(seed, "shots"))
         shared = Partition(shared.owner[kept], shared.clients, shared.names)
-        selection = _with_train_rows(selection, selection.train_rows[kept])
+        selection = replace(selection, train_rows=selection.train_rows[kept])
         train = table_of(source.train.name, source.train, selection.train_rows, selection)
     test = table_of(source.test.name, source.test, selection.test_rows, selection)
     clients = _clients(source, train, test, selection, shared, spec, seed)
@@ -167,7 +172,6 @@ def build(spec: DataSpec, seed: int) -> FederatedData:
 
 def assemble(source: Source, selection: Selection, spec: DataSpec, seed: int, clients: ClientIndex) -> FederatedData:
     """Put the pieces together; `synoptic.data.manifest` does so with a stored selection."""
-    test = table_of(source.test.name, source.test, selection.test_rows, selection)
     origin = Origin(
         spec,
         seed,
@@ -177,13 +181,18 @@ def assemble(source: Source, selection: Selection, spec: DataSpec, seed: int, cl
         selection.classes,
         selection.domains,
         selection.dropped,
+        selection.public_rows,
     )
     train = table_of(source.train.name, source.train, selection.train_rows, selection)
+    test = table_of(source.test.name, source.test, selection.test_rows, selection)
     if source.tasks:
         from synoptic.data.tasks import TaskData, tests_by_task
 
         return TaskData(train, test, selection.base, selection.novel, source.template, tests_by_task(test), clients,
                         origin, tasks=source.tasks)  # fmt: skip
+    pool = public_table(source, selection) or _pool(source.pool, selection.classes[selection.base], selection)
+    if spec.wrong:
+        train, test, pool = contradicted(train, test, pool, spec, seed)
     return FederatedData(
         train,
         test,
@@ -193,7 +202,7 @@ def assemble(source: Source, selection: Selection, spec: DataSpec, seed: int, cl
         _tests(test, selection),
         clients,
         origin,
-        _pool(source.pool, selection.classes[selection.base], selection),
+        pool,
         _pool(source.pool_test, selection.classes, selection),
     )
 
@@ -206,12 +215,6 @@ def _pool(table: ExampleTable | None, classes: Ints, selection: Selection) -> Ex
     if not len(rows):
         raise SynopticError(f"none of the {len(table)} rows of {table.name} is of a class in use", "ask for more rows")
     return table_of(table.name, table, rows, selection)
-
-
-def _with_train_rows(selection: Selection, rows: Ints) -> Selection:
-    return Selection(
-        rows, selection.test_rows, selection.classes, selection.domains, selection.novel, selection.dropped
-    )
 
 
 def _partition(

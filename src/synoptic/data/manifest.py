@@ -34,6 +34,8 @@ def save(data: FederatedData, folder: Path) -> None:
         "novel": data.novel_classes,
         "domains": origin.domains,
     }
+    if len(origin.public_rows):
+        arrays["rows/public"] = origin.public_rows
     for part, rows in _parts(data.clients).items():
         arrays |= {f"{part}/positions": rows.positions, f"{part}/offsets": rows.offsets}
     write_tensors(folder / POSITIONS, {name: torch.tensor(array) for name, array in arrays.items()})
@@ -90,6 +92,7 @@ def _assembled(
         arrays["domains"],
         arrays["novel"],
         stored["dropped"],
+        arrays.get("rows/public", np.zeros(0, dtype=np.int64)),
     )
     train, val, test = (Rows(arrays[f"{p}/positions"], arrays[f"{p}/offsets"]) for p in ("train", "val", "test"))
     names = None if stored["names"] is None else tuple(stored["names"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ class Selection:
         classes, domains: indices into the source's words, in the run's order.
         novel: how many of ``classes``, at the end or not, are novel: indices into ``classes``.
         dropped: training rows left out because the test part has the same picture.
+        public_rows: ascending rows of the source's train table that only the server has; none of ``train_rows``.
 
     """
 
@@ -36,6 +37,7 @@ class Selection:
     domains: Ints
     novel: Ints
     dropped: int
+    public_rows: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def base(self) -> Ints:

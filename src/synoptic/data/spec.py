@@ -20,6 +20,7 @@ _WORLD_ONLY: Final = ("draw", "per_class", "test_per_class", "styles", "style_st
 _COLUMNS_ONLY: Final = ("image", "label", "domain", "test_path", "question", "instruction")
 _WITH_QUESTION: Final = ("answer", "rejected", "group", "answer_lengths")
 _ASKING: Final = ("question", "instruction", *_WITH_QUESTION, "questions")
+_UNLESS_SET: Final = ("public", "wrong")
 _OF_CLASSES: Final = ("template", "class_names")
 _SELECTING: Final = ("classes", "novel", "domains", "shots", "clients", "validation", "train_limit", "test_limit",
                      *_OF_CLASSES)  # fmt: skip
@@ -76,7 +77,9 @@ class DataSpec(Section):
         "parquet:PATH, folder:PATH and hub:ID say source and path in one word",
     )
     path: str | None = Field(
-        None, description="parquet: file, glob, folder, or a path with {split}; folder: a folder; hub: a data set id"
+        None,
+        description="parquet: file, glob, folder, or a path with {split}; folder: a folder; hub: a data set id; tasks: "
+        "the folder that paths of your own tasks start from",
     )
     test_path: str | None = Field(
         None, description="parquet: the test file or glob, if `path` names only the train one"
@@ -129,6 +132,12 @@ class DataSpec(Section):
     answer_lengths: int | None = Field(
         None, ge=2, description="with questions: make so many domains of the answers by their length, shortest first"
     )
+    wrong: bool = Field(
+        False, description="with questions: a worse answer to every row, drawn from those to the same question"
+    )
+    public: float = Field(
+        0.0, ge=0, lt=1, description="with questions: share of the training pictures that only the server has"
+    )
     questions: QuestionSpec | None = Field(None, description="questions: what is asked, and how sites differ")
     tasks: TaskWorldSpec | None = Field(None, description="tasks: who has which, and how sites differ")
     draw: int = Field(0, ge=0, description="world: which classes are drawn")
@@ -172,7 +181,7 @@ class DataSpec(Section):
     def _consistent(self) -> DataSpec:
         if self.source not in SOURCES:
             raise SynopticError(f"data.source={self.source!r} is not known", nearest(self.source, SOURCES))
-        if self.source in EMBEDDED and self.path is not None:
+        if self.source in EMBEDDED and self.path is not None and (self.tasks is None or not self.tasks.on_files):
             raise SynopticError(f"data.path has no meaning for data.source={self.source}", "leave it out")
         if self.source not in EMBEDDED and not self.path:
             raise SynopticError(f"data.source={self.source} needs a path", f"write source={self.source}:PATH")
@@ -195,8 +204,10 @@ class DataSpec(Section):
 
     @model_serializer(mode="wrap")
     def _only_what_applies(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Recipes of classes read, and hash, as they did before there were questions.
-        return {key: value for key, value in plain(self).items() if key not in (*_ASKING, "tasks") or value is not None}
+        # Recipes read, and hash, as they did before there were questions, and before there was more to say about them.
+        left_out = {key for key in (*_ASKING, "tasks") if getattr(self, key) is None}
+        left_out |= {key for key in _UNLESS_SET if not getattr(self, key)}
+        return {key: value for key, value in plain(self).items() if key not in left_out}
 
     def _asks_or_not(self) -> None:
         if self.question is None and self.instruction is None:
@@ -211,8 +222,19 @@ class DataSpec(Section):
             self._refuse_set(_OF_CLASSES, "has no meaning for questions", "leave it out")
         elif self.label is None:
             raise SynopticError("data.label names no column of classes", "name one, or set data.question")
+        self._more_of_questions()
         if self.answer_lengths is not None and self.domain is not None:
             raise SynopticError("data.domain and data.answer_lengths both say what the domains are", "give one")
+
+    def _more_of_questions(self) -> None:
+        for name in _UNLESS_SET:
+            if getattr(self, name) and not self.asks:
+                raise SynopticError(f"data.{name} needs questions", "set data.question to their column")
+        if self.wrong and (self.rejected is not None or self.questions is not None):
+            given = "data.rejected" if self.rejected is not None else "data.questions"
+            raise SynopticError(f"data.wrong and {given} both say what the worse answers are", "leave data.wrong out")
+        if self.public and self.questions is not None and (self.questions.public or self.questions.public_test):
+            raise SynopticError("data.public and data.questions.public both say what the server has", "give one")
 
     def _several_tasks_or_not(self) -> None:
         if self.source != "tasks":

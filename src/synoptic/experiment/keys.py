@@ -40,12 +40,18 @@ def child_section(section: type[Section] | None, key: str) -> type[Section] | No
     return _section_in(field.annotation) if field is not None else None
 
 
-def _section_in(annotation: Any) -> type[Section] | None:
+def item_section(section: type[Section] | None, key: str) -> type[Section] | None:
+    """The section that each item of a list is, or None."""
+    field = section.model_fields.get(key) if section is not None else None
+    return _section_in(field.annotation, (Literal,)) if field is not None else None
+
+
+def _section_in(annotation: Any, closed: tuple[Any, ...] = (Literal, list, tuple)) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     # What a list holds is written as its items, not as keys.
-    inside = () if get_origin(annotation) in (Literal, list, tuple) else get_args(annotation)
-    found = (_section_in(part) for part in inside)
+    inside = () if get_origin(annotation) in closed else get_args(annotation)
+    found = (_section_in(part, closed) for part in inside)
     return next((section for section in found if section is not None), None)
 
 
@@ -101,6 +107,21 @@ def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return f"keys of its own ({', '.join(annotation.model_fields)})"
     return _NOUNS.get(annotation, ("another value", ""))[0] + (_bounds(metadata) if annotation in (int, float) else "")
+
+
+def meant(value: Any, annotation: Any) -> str | None:
+    """The word that a field takes and that is nearest to one it does not take; None without one that is near."""
+    near = get_close_matches(value, list(_choices(annotation)), n=1, cutoff=0.6) if isinstance(value, str) else []
+    return near[0] if near else None
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        yield from map(str, parts)
+    elif origin in (Annotated, Union, types.UnionType):
+        for part in parts[:1] if origin is Annotated else parts:
+            yield from _choices(part)
 
 
 def _list_of(parts: tuple[Any, ...]) -> str:

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from synoptic.core.config import Section
 from synoptic.core.errors import SynopticError
-from synoptic.experiment.keys import allowed, child_section, suggest
+from synoptic.experiment.keys import allowed, child_section, item_section, meant, suggest
 from synoptic.experiment.yaml_text import Path_
 
 S = TypeVar("S", bound=Section)
@@ -74,13 +74,15 @@ def _clean(detail: ErrorDetails, root: type[Section]) -> tuple[Path_, type[Secti
     section: type[Section] | None = root
     parent = root
     for part in detail["loc"]:
-        if section is None or not isinstance(part, str):
+        if section is None:
             break
+        if not isinstance(part, str):
+            continue
         known = part in section.model_fields
         if not known and detail["type"] != "extra_forbidden":
             continue
         path.append(part)
-        parent, section = section, child_section(section, part)
+        parent, section = section, child_section(section, part) or item_section(section, part)
     return tuple(path), parent
 
 
@@ -96,11 +98,13 @@ def _sentence(
         return f"the recipe does not say '{key}'; add {key}=..."
     if detail["type"] == "value_error":
         return f"recipe key '{key}': {detail['ctx']['error']}."
-    what = f"recipe key '{key}' cannot be {_shown(_lookup(content, path, detail['input']))}"
+    given = _lookup(content, path, detail["input"])
+    what = f"recipe key '{key}' cannot be {_shown(given)}"
     field = parent.model_fields.get(path[-1]) if path else None
     if field is None:
         return f"{what}; {detail['msg']}."
-    return f"{what}; use {allowed(field.annotation, field.metadata)}."
+    words, near = allowed(field.annotation, field.metadata), meant(given, field.annotation)
+    return f"{what}; use {words}." if near is None else f"{what}; did you mean '{near}'? It is {words}."
 
 
 def _lookup(content: Any, path: Path_, otherwise: Any) -> Any:

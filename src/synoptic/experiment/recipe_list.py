@@ -128,7 +128,9 @@ def _needs(content: Mapping[str, Any]) -> str:
     data = content.get("data", "")
     source = str(data.get("source", "") if isinstance(data, Mapping) else data)
     named = ":" in source or (isinstance(data, Mapping) and "path" in data)
-    needs = ["your files"] if source in ("parquet", "folder") and not named else []
+    own = (data.get("tasks") or {}).get("own", ()) if isinstance(data, Mapping) else ()
+    sources = [source, *(str(one["source"]).partition(":")[0] for one in own)]
+    needs = ["your files"] if {"parquet", "folder"} & set(sources) and not named else []
     if source.startswith("hub") or "/" in str(content.get("model", "")):
         needs.append("the network")
     return " and ".join(needs) or "nothing"

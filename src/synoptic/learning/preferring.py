@@ -69,7 +69,7 @@ def check_pairs(data: FederatedData, reward: RewardSpec) -> None:
             has = "classes" if table.words is None else "answers and no rejected ones"
             raise SynopticError(f"a reward model learns from pairs of answers, and {table.name} has {has}",
                                 "set data=questions data.questions.rejected=true, or name the column of worse answers "
-                                "with data.rejected")  # fmt: skip
+                                "with data.rejected, or set data.wrong=true")  # fmt: skip
     tied = [f"row {row} of {table.name}" for table, rows in _in_use(data) for row in rows[ties(table)[rows]]]
     if tied and reward.ties == "refuse":
         count = "1 pair has" if len(tied) == 1 else f"{len(tied)} pairs have"

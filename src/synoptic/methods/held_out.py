@@ -68,7 +68,8 @@ class Pairs(Training):
         table = whole.bench.data.train
         if table.words is None or table.words.rejected is None:
             raise SynopticError(f"there are no pairs of answers to learn from: {table.name} has no rejected ones",
-                                "set data.questions.rejected=true, or name a column by data.rejected")  # fmt: skip
+                                "set data.questions.rejected=true or data.wrong=true, or name a column by data.rejected"
+                                )  # fmt: skip
         same = ties(table)
         if tied == "refuse":
             _refuse_ties(whole, same)

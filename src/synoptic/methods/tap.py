@@ -12,6 +12,7 @@ Legend: K clients of one kind, O tasks that they have.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -36,6 +37,7 @@ from synoptic.learning.replacement import (
 )
 from synoptic.learning.task_tally import Known, Tally, known_of
 from synoptic.methods.base import Cohort, Method, Replies, Server, task
+from synoptic.methods.finetune import passes
 from synoptic.methods.tap_settings import TAPSettings
 
 MODEL, LOSS, SEEN = "model", "loss", "seen"
@@ -80,7 +82,9 @@ class TAP(Method):
         parts = ask_kinds(server, "train", adapter=server.state.adapter)
         server.state.adapter = averaged(server, server.state.adapter, parts)
         server.log["loss"] = mean_loss(parts)
-        server.log["replaced"] = float(sum(part.replaced.sum() for part in parts))
+        taken = _taken_over(server, parts)
+        server.log["replaced"] = sum(taken.values())
+        server.log |= {f"replacements/{name}": count for name, count in taken.items()}
 
     def end(self, server: Server) -> None:
         """Stage 2, once, for everybody."""
@@ -110,10 +114,10 @@ class TAP(Method):
         s, plain = self.settings.distil, cohort.bench.train
         teacher = expand(adapter, len(cohort))
         if s.teacher_epochs and s.weight:
-            teacher = cohort.fit(teacher, train=plain.model_copy(update={"epochs": s.teacher_epochs})).stack
+            teacher = cohort.fit(teacher, train=passes(plain, s.teacher_epochs)).stack
         weights = dict.fromkeys(_names(cohort), s.weight)
         loss = _tasking(cohort).distilling(leaves(teacher), weights, s.temperature)
-        fitted = cohort.fit(self._student(cohort, adapter), loss, train=plain.model_copy(update={"epochs": s.epochs}))
+        fitted = cohort.fit(self._student(cohort, adapter), loss, train=passes(plain, s.epochs))
         reply = cohort.reply(examples=cohort.examples, loss=fitted.loss)
         cohort.personal[MODEL] = fitted.stack
         return reply
@@ -202,9 +206,20 @@ def _kept(cohort: Cohort) -> Known:
 
 
 def _whole_paths(cohort: Cohort, steps: Steps) -> Tensor:
-    """At how many tasks all of the path was taken over, if only in part, ``[K]``."""
+    """At which tasks all of the path was taken over, if only in part, ``[K]``: 1 for the first, 2, 4, ... added up.
+
+    One number for each client, which is exact for up to 24 tasks.
+    """
     still = torch.zeros(len(cohort))
-    count = still
-    for path in _paths(cohort).values():
-        count = count + torch.stack([steps.get(block, still) > 0 for block in path]).all(0)
-    return count
+    taken = [torch.stack([steps.get(block, still) > 0 for block in path]).all(0) for path in _paths(cohort).values()]
+    return sum((some * 2.0**place for place, some in enumerate(taken)), still)
+
+
+def _taken_over(server: Server, parts: Sequence[Replies]) -> dict[str, float]:
+    """How many clients took over the path of each task."""
+    counts = dict.fromkeys(_tasking(server).model.tasks, 0.0)
+    for part in parts:
+        (names,) = server.bench.data.kinds(part.clients)
+        for place, name in enumerate(names):
+            counts[name] += float((part.replaced.long() >> place & 1).sum())
+    return counts

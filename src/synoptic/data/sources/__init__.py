@@ -22,7 +22,7 @@ def _tasks_source(spec: DataSpec) -> Source:
     from synoptic.data.task_world import task_world
 
     own = spec.tasks or TaskWorldSpec()
-    world = task_world(own)
+    world = task_world(own, spec.path)
     return Source(world.train, world.test, tasks=world.tasks,
                   shared_out=lambda seed: world.clients(own.validation, seed))  # fmt: skip
 

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synoptic.core.errors import SynopticError
-from synoptic.data.images import choose
+from synoptic.data.images import ImageStore, choose
 from synoptic.data.sources.frame import Frame, coded, images_of
 from synoptic.data.sources.source import Source, split_off
 from synoptic.data.sources.spoken import spoken
 from synoptic.data.spec import DataSpec
 from synoptic.data.table import ExampleTable
+from synoptic.data.task_images import TextPatterns
 from synoptic.data.words import Words
 
 Ints = NDArray[np.int64]
@@ -93,14 +94,20 @@ def length_domains(lengths: Sequence[Ints], count: int, where: str) -> tuple[tup
 def _tables(name: str, parts: list[Part], spec: DataSpec) -> list[ExampleTable]:
     class_names, labels = _classes(parts, spec)
     tables = [
-        ExampleTable(f"{name}/{half}", choose(images_of(part.frame, spec.image), part.rows), label, class_names,
-                     words=part.words)
+        ExampleTable(f"{name}/{half}", _shown(part, spec), label, class_names, words=part.words)
         for half, part, label in zip(("train", "test"), parts, labels, strict=False)
     ]  # fmt: skip
     if spec.domain is None and spec.answer_lengths is None:
         return tables
     names, domains = _domains(parts, spec)
     return [replace(table, domains=own, domain_names=names) for table, own in zip(tables, domains, strict=True)]
+
+
+def _shown(part: Part, spec: DataSpec) -> ImageStore:
+    """The pictures that are asked about; where their column is that of the questions, there are texts alone."""
+    if spec.image == spec.question:
+        return TextPatterns(part.words.questions)
+    return choose(images_of(part.frame, spec.image), part.rows)
 
 
 def _classes(parts: list[Part], spec: DataSpec) -> tuple[tuple[str, ...], list[Ints]]:

@@ -60,8 +60,8 @@ def show_clients(console: Console, rows: Sequence[ClientRow], summary: Mapping[s
     if summary["domains"]:
         console.print(Text(f"domains: {', '.join(summary['domains'])}"))
     if "pool" in summary or "pool_test" in summary:
-        console.print(Text(f"the server has {summary.get('pool', 0):,} rows of nobody to train on and "
-                           f"{summary.get('pool_test', 0):,} to be judged on"))  # fmt: skip
+        judged = f" and {summary['pool_test']:,} to be judged on" if "pool_test" in summary else ""
+        console.print(Text(f"the server has {summary.get('pool', 0):,} rows of nobody to train on{judged}"))
     if summary["duplicates_dropped"]:
         console.print(Text(f"{summary['duplicates_dropped']:,} training examples left out: also in the test part"))
     held = [row.train for row in rows]

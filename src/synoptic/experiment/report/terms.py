@@ -59,6 +59,8 @@ WORDS: Final[dict[str, str]] = {
     "clip_fraction": "Share of ratios that were clipped.",
     "server_loss": "Loss of the training on the server.",
     "router": "Share of the work that the router gives to each.",
+    "replaced": "At how many tasks personal models took over the federated one in a round, all clients together.",
+    "replacements": "Of each task, how many clients took over its part of the federated model in a round.",
     "verdict": "Holds: the whole 95 % interval of the effect agrees with the claim. Fails: none of it does. Undecided: "
                "otherwise, or with too few seeds.",
     "effect": "What was measured for the claim, with its 95 % interval over paired seeds.",
