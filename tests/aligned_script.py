@@ -60,3 +60,15 @@ def breaks_later(picture: Any, question: str, texts: list[str]) -> list[float]:
     if len(texts) == 2:
         return length(texts)
     raise ValueError("no idea")
+
+
+def always_nan(picture: Any, question: str, texts: list[str]) -> list[float]:
+    return [float("nan")] * len(texts)
+
+
+def always_one(picture: Any, question: str, texts: list[str]) -> list[float]:
+    return [1.0]
+
+
+def always_breaks(picture: Any, question: str, texts: list[str]) -> list[float]:
+    raise ValueError("no idea")

@@ -115,6 +115,8 @@ def test_a_resolved_recipe_leaves_nothing_to_defaults(tmp_path: Path) -> None:
         "data.answer",
         "data.rejected",
         "data.group",
+        "data.public",
+        "data.wrong",
         "adapter.connector",
         "adapter.backbone",
         "data.tasks",

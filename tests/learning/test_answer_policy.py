@@ -194,7 +194,7 @@ def learned(
 ) -> tuple[Stepped, list[dict[str, float]]]:
     how = AnswerPolicySpec(**({"tokens": 5, "lr": 0.02, "minibatch": 8} | spec))
     rows = seen()
-    now = last or Stepped(adapter(size=0.0), no_moments(), {})
+    now = last or Stepped(adapter(size=0.0), no_moments(), {}, 0)
     measures = []
     for t in range(first, steps):
         now = step(base(), now.adapter, rows, np.arange(8), reward, how, now.moments, generator(0, "step", t))
@@ -203,7 +203,7 @@ def learned(
             state, again = State(), State()
             state.adapter, state.moments = now.adapter, now.moments
             again.load(state.dump())
-            now = Stepped(again.adapter, again.moments, now.measures)
+            now = Stepped(again.adapter, again.moments, now.measures, now.steps)
     return now, measures
 
 
@@ -224,7 +224,7 @@ def test_the_embedded_model_learns_to_say_more_about_the_worlds_questions() -> N
     assert isinstance(model, Answerer)
     rows = AnswerRows(model, data.train, np.arange(len(data.train)), Budget(2**24))
     lora = {"lora": {"layers": 2, "targets": ["q", "v", "o", "fc1", "fc2"]}}
-    now = Stepped(model.new_adapter(AdapterSpec.model_validate({"text": lora}), 0), no_moments(), {})
+    now = Stepped(model.new_adapter(AdapterSpec.model_validate({"text": lora}), 0), no_moments(), {}, 0)
     how = AnswerPolicySpec(tokens=6, temperature=2.0, lr=0.02)
 
     def says_more(positions: np.ndarray, texts: list[list[str]]) -> Tensor:
@@ -250,7 +250,7 @@ def test_a_strong_divergence_keeps_the_policy_at_the_base() -> None:
 
 def test_equal_rewards_change_nothing_without_a_divergence() -> None:
     start = adapter()
-    first = Stepped(start, no_moments(), {})
+    first = Stepped(start, no_moments(), {}, 0)
     done, measures = learned(2, lambda positions, texts: torch.full((8, 8), 0.3), last=first, beta=0.0, updates=2)
     assert same(done.adapter, start)
     assert measures[0]["zero_variance"] == 1.0
@@ -261,7 +261,7 @@ def test_equal_rewards_change_nothing_without_a_divergence() -> None:
 def test_a_fresh_adapter_is_the_base_and_feels_no_rounding_errors() -> None:
     """Equal rewards, a strong pull towards the base, and Adam, which makes whole steps of the smallest gradients."""
     start = adapter(size=0.0)
-    first = Stepped(start, no_moments(), {})
+    first = Stepped(start, no_moments(), {}, 0)
     done, measures = learned(2, lambda positions, texts: torch.zeros(8, 8), last=first, beta=1.0)
     assert same(done.adapter, start)
     assert measures[0]["kl"] == 0.0

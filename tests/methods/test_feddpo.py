@@ -287,7 +287,7 @@ def test_answers_without_rejected_ones_are_not_enough() -> None:
 
 def test_recipes() -> None:
     recipe = load_recipe("feddpo")
-    assert recipe.data.source == "questions" and recipe.model == "tiny-vlm"
+    assert recipe.data.source == "questions" and recipe.model == "tiny-describer"
     assert recipe.adapter == AdapterSpec.model_validate(Aligning.answerer_adapter.model_dump())
     with pytest.raises(SynopticError, match="feddpo aligns a generative model"):
         load_recipe("feddpo", ["data=digits"])

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_pretraining_vlm import contents
 
 from synoptic.data.describing import read
 from synoptic.data.pairs import descriptions
@@ -20,6 +19,10 @@ from synoptic.models.pretraining import TinyDescriber, pretrain
 from synoptic.models.pretraining.tiny_describer import batches
 
 SMALL = TinyDescriber(steps=2, batch=4, each=2, warmup=1)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 @cache

@@ -11,10 +11,11 @@ Legend: K clients, N rows, G texts of each row.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from synoptic.data.federated import FederatedData
 from synoptic.data.parcel import Parcel
 from synoptic.data.table import ExampleTable
 from synoptic.learning.answer_rows import Tensors
+from synoptic.learning.negatives import with_own_negatives
 from synoptic.learning.rewarding import RewardSpec, Scorer, new_reward_adapter
 from synoptic.learning.scripted_reward import Scripted, load_script
 from synoptic.learning.splits import neighbours
@@ -39,6 +41,14 @@ class JudgeSpec(RewardSpec):
     base: str | None = Field(None, description="its base: an embedded model, a folder, a hub id; none: the policy's")
     script: str | None = Field(None, description="module:function that gives scores; nothing is trained then")
     adapter: AdapterSpec = Field(AdapterSpec(), description="what is tuned of its base, beside the scalar head")
+    negatives: float = Field(
+        0.0, ge=0, le=1, description="share of worse answers that the policy's base draws, in place of those given"
+    )
+
+    @model_serializer(mode="wrap")
+    def _only_what_applies(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes read, and hash, as they did before there were negatives.
+        return {key: value for key, value in plain(self).items() if key != "negatives" or self.negatives}
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> JudgeSpec:
@@ -75,6 +85,8 @@ class Judges:
         if key not in self._scorers:
             own = table is self._data.train
             order, starts = neighbours(self._data.clients) if own else (np.arange(len(table)), None)
+            if own and spec.negatives:
+                table = with_own_negatives(self._model, table, order, spec.negatives, self._seed)
             self._scorers[key] = Scorer(self._base(spec), table, order, spec, self._cache, starts)
         return self._scorers[key]
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from tensordict import TensorDict
 from torch import Tensor
@@ -27,7 +28,7 @@ from synoptic.core.seeds import generator, numpy_generator
 from synoptic.data.parcel import pack
 from synoptic.federation.message import Each, Field, add_work
 from synoptic.federation.server import SERVER, RoundFailed
-from synoptic.learning.answer_policy import MEASURES, Judged, step
+from synoptic.learning.answer_policy import MEASURES, Judged, Stepped, step
 from synoptic.learning.answering import AnswerLoss
 from synoptic.learning.batches import plan
 from synoptic.learning.descent import descend
@@ -86,14 +87,18 @@ class Aligning(Judging):
         """Reward models first; then everybody calibrates and is shown the questions; then the policy learns."""
         if t < self.settings.reward_rounds:
             return self.learn_rewards(server)
-        if "there" not in server.state:
+        if "there" in server.state:
+            self.admit(server)
+        else:
             self.introduce(server)
         return self.align(server)
 
     def learn_rewards(self, server: Server) -> None:
         """Stage A: nothing is sent but how it went, unless reward models are averaged."""
         averaged = self.settings.rewards == "average"
-        replies = server.ask("learn", **({"judge": server.state.judge} if averaged else {}))
+        asked = [client for client in server.sampled if client in self.present(server)]
+        replies = server.ask("learn", to=asked, **({"judge": server.state.judge} if averaged else {}))
+        self.missed(server, sorted({*server.sampled} - {*replies.clients}))
         if averaged:
             server.state.judge = mean(replies.judge, replies.examples)
         server.log["loss"] = float((replies.loss * replies.examples).sum() / replies.examples.sum())
@@ -102,15 +107,13 @@ class Aligning(Judging):
         """Everybody calibrates, and keeps the server's questions; ``state.there`` says who is ready to be asked."""
         there = torch.zeros(server.clients)
         sent = {"judge": server.state.judge} if self.settings.rewards == "average" else {}
-        replies = server.ask("calibrate", to=range(server.clients), **sent)
+        replies = server.ask("calibrate", to=self.present(server), **sent)
         server.log["held_out"] = float((replies.accuracy * replies.pairs).sum() / replies.pairs.sum())
         accuracy = torch.zeros(server.clients)
         accuracy[replies.clients] = replies.accuracy.float()
         if self.settings.rewards != "average":
             asked = [client for client in replies.clients if client in self.wanted(server)]
-            parcel = pack(server.bench.pool_rows.table)
-            replies = server.ask("meet", to=asked, fewest=1,
-                                 **{name: torch.from_numpy(getattr(parcel, name)) for name in SHOWN})  # fmt: skip
+            replies = server.ask("meet", to=asked, fewest=1, **shown(server))
         there[replies.clients] = 1.0
         server.state.accuracy, server.state.there = accuracy, there
 
@@ -118,24 +121,44 @@ class Aligning(Judging):
         """Who may be asked for scores at all."""
         return range(server.clients)
 
+    def present(self, server: Server) -> Sequence[int]:
+        """Who has come by now."""
+        return range(server.clients)
+
+    def missed(self, server: Server, clients: Sequence[int]) -> None:
+        """These clients did not learn in this round; a method that takes in latecomers notes it."""
+
+    def admit(self, server: Server) -> None:
+        """Try those who were not there when everybody was introduced; a method that takes in latecomers says how."""
+
+    def trust(self, server: Server) -> Tensor:
+        """What weights are multiplied by ``[K]``: zero for whoever is not there."""
+        there: Tensor = server.state.there
+        return there
+
     def weigh(self, server: Server, positions: Ints) -> Tensor:
         """How much each client counts for each of the server's questions: ``[N, K]``, rows that sum to at most one."""
         raise NotImplementedError(f"{type(self).__name__} must say how much each client counts")
+
+    def stepped(self, server: Server, chosen: Ints, place: int, gone: set[int]) -> Stepped:
+        """One step of GRPO, the ``place``-th of this round, on the server's questions ``chosen [N]``."""
+        state, rows = server.state, server.bench.pool_rows
+        stream = generator(server.bench.seed, "policy", server.round, place)
+        reference = leaves(expand(state.reference, 1))
+        return step(rows.model, state.adapter, rows, chosen,
+                    lambda positions, texts: self._judged(server, positions, texts, gone),
+                    self.settings.policy, state.moments, stream, reference=reference)  # fmt: skip
 
     def align(self, server: Server) -> None:
         """Stage C: some steps of GRPO. A step that nobody scores is left out; a round without any has failed."""
         s, state, bench = self.settings, server.state, server.bench
         gone: set[int] = set()
         found, failed = [], None
-        reference = leaves(expand(state.reference, 1))
         for place in range(s.steps):
             chosen = drawn(len(bench.pool_rows.table), state.drawn, s.prompts, bench.seed)
             state.drawn += len(chosen)
-            stream = generator(bench.seed, "policy", server.round, place)
             try:
-                stepped = step(bench.pool_rows.model, state.adapter, bench.pool_rows, chosen,
-                               lambda rows, texts: self._judged(server, rows, texts, gone),
-                               s.policy, state.moments, stream, reference=reference)  # fmt: skip
+                stepped = self.stepped(server, chosen, place, gone)
             except RoundFailed as error:
                 failed = error
                 continue
@@ -148,15 +171,24 @@ class Aligning(Judging):
         server.log |= {name: float(np.mean([one[name] for one in found])) for name in (*MEASURES, "grad_norm")}
         server.log["skipped"] = float(s.steps - len(found))
 
-    def _judged(self, server: Server, positions: Ints, texts: list[list[str]], gone: set[int]) -> Judged:
-        """Ask those who count for at least one question; whoever does not answer is not asked again in this round."""
+    def _judged(
+        self, server: Server, positions: Ints, texts: list[list[str]], gone: set[int], whose: Ints | None = None
+    ) -> Judged:
+        """Ask those who count for at least one question; whoever does not answer is not asked again in this round.
+
+        With ``whose [N]`` only that client counts for a question; -1 is nobody in particular.
+        """
         s = self.settings
         if s.rewards == "average":
             judge, spec = leaves(expand(server.state.judge, 1)), self._only_kind()
             return Judged(server.bench.judges.scores(spec, judge, server.bench.pool_rows.table, positions, texts)[0])
-        here = server.state.there.clone()
+        here = self.trust(server).clone()
         here[list(gone)] = 0.0
-        weights_NK = renormalised(self.weigh(server, positions), here)
+        weighed_NK = self.weigh(server, positions)
+        if whose is not None:
+            own_NK = F.one_hot(torch.from_numpy(whose) + 1, server.clients + 1)[:, 1:].to(weighed_NK)
+            weighed_NK = torch.where(torch.from_numpy(whose >= 0)[:, None], own_NK, weighed_NK)
+        weights_NK = renormalised(weighed_NK, here)
         asked = [client for client in range(server.clients) if bool((weights_NK[:, client] > 0).any())]
         scores_KNG, answered = self.asked(server, positions, texts, {
             client: np.flatnonzero(weights_NK[:, client].numpy() > 0) for client in asked
@@ -192,6 +224,12 @@ class Aligning(Judging):
             raise SynopticError("reward models of different kinds cannot be averaged, and neither can functions",
                                 "set method.rewards=own, or give one kind in method.judges")  # fmt: skip
         return kinds[0]
+
+
+def shown(server: Server) -> dict[str, Tensor]:
+    """The server's questions and pictures, as `synoptic.methods.judging.Judging.meet` takes them."""
+    parcel = pack(server.bench.pool_rows.table)
+    return {name: torch.from_numpy(getattr(parcel, name)) for name in SHOWN}
 
 
 def imitated(server: Server, start: TensorDict, loss: Loss, rows: int, how: TrainSpec) -> TensorDict:

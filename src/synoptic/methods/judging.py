@@ -57,14 +57,18 @@ class Judging(Method):
                 yield spec, cohort.part(places), places
 
     @task
-    def learn(self, cohort: Cohort, judge: TensorDict | None = None) -> Replies:
-        """Stage A at a client: Bradley-Terry on its own pairs. A scoring function has nothing to learn."""
+    def learn(self, cohort: Cohort, judge: TensorDict | None = None, turn: int | None = None) -> Replies:
+        """Stage A at a client: Bradley-Terry on its own pairs. A scoring function has nothing to learn.
+
+        ``turn`` is the round that a client catches up with, where that is not the present one.
+        """
         examples, loss = cohort.examples, torch.zeros(len(cohort))
         told: dict[str, Any] = {}
         for spec, part, places in self.kinds(cohort):
             if spec.script is not None:
                 continue
             own = Pairs(part, self.settings.held_out, spec.ties)
+            own.round = own.round if turn is None else turn
             fitted = own.fit(self.judge_of(part, spec, judge), PreferenceLoss(_scorer(cohort, spec)))
             add_work(cohort.work, own.work)
             examples[places], loss[places] = own.examples, fitted.loss

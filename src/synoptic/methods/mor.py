@@ -10,8 +10,9 @@ Legend: K clients, N questions, d features of an input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
 from synoptic.data.federated import FederatedData
 from synoptic.data.table import ExampleTable
-from synoptic.federation.message import Each
+from synoptic.federation.message import Each, Field
 from synoptic.learning.inputs import input_embeddings
 from synoptic.learning.problem import Answering
 from synoptic.learning.routing import (
@@ -41,19 +42,24 @@ from synoptic.learning.routing import (
     mixed,
     statistics,
 )
-from synoptic.methods.aligning import Aligning
+from synoptic.methods.audit import Audited
 from synoptic.methods.base import Cohort, Replies, Server, task
+from synoptic.methods.critic import Economical
 from synoptic.methods.held_out import Pairs
 from synoptic.methods.judging import pair_scores
+from synoptic.methods.latecomers import Told, Welcoming, alone
 from synoptic.methods.mor_settings import MoRSettings
+from synoptic.methods.objectives import Conditioned
 
 Ints = NDArray[np.int64]
 LEARNED = ("gates", "discriminant", "index")
 OTHERS = 200
 """Least inputs that a gate's own are told apart from."""
+ROUNDING = 1e-9
+"""Of the largest mean square: how far below zero a variance may come out."""
 
 
-class MoR(Aligning):
+class MoR(Conditioned, Audited, Economical, Welcoming):
     """Reward models at clients (A), a router (B), GRPO at the server (C)."""
 
     class Settings(MoRSettings):
@@ -68,6 +74,9 @@ class MoR(Aligning):
         if self.settings.router == "single" and self.settings.client >= server.clients:
             raise SynopticError(f"method.client={self.settings.client}, and there are {server.clients} clients",
                                 "clients are counted from 0")  # fmt: skip
+        if self.settings.weights is not None and len(self.settings.weights) != server.clients:
+            raise SynopticError(f"method.weights has {len(self.settings.weights)} numbers, and there are "
+                                f"{server.clients} clients", "give one for each")  # fmt: skip
         super().introduce(server)
         if self.settings.router in LEARNED and self.settings.rewards == "own":
             self.route(server)
@@ -76,22 +85,43 @@ class MoR(Aligning):
         """Everybody, or the single client."""
         return [self.settings.client] if self.settings.router == "single" else super().wanted(server)
 
-    def route(self, server: Server) -> None:
-        """Stage B: a router from what clients tell of their inputs and of how right they are about them."""
+    def route(self, server: Server, newcomer: int | None = None) -> None:
+        """Stage B: a router from what clients tell of their inputs and of how right they are about them.
+
+        With a ``newcomer`` only that one is asked, and what the others told before is used again.
+        """
         s, there = self.settings, server.state.there
-        ready = [client for client in range(server.clients) if there[client] > 0]
-        replies = server.ask("describe", to=ready, fewest=1)
-        told = [Statistics(*(replies.of(place)[name] for name in ("count", "mean", "second")))  # type: ignore[arg-type]
-                for place in range(len(replies))]  # fmt: skip
-        closed = discriminant(told)
+        asked = [client for client in range(server.clients) if there[client] > 0] if newcomer is None else [newcomer]
+        told = Told() if newcomer is None else Told.unpacked(server.state.told)
+        ask: Callable[..., Replies] = server.ask if newcomer is None else partial(alone, server)
+        replies = ask("describe", to=asked, fewest=1)
+        replies = server.refuse(replies, "describe", lambda client, said: _impossible(_told(said)), fewest=1)
+        told.statistics |= {client: _told(replies.of(place)) for place, client in enumerate(replies.clients)}
+        clients = sorted(told.statistics)
+        each = [told.statistics[client] for client in clients]
+        closed = discriminant(each)
         if s.router == "gates":
-            replies = server.ask("gate", to=replies.clients, fewest=1, whose=torch.tensor(replies.clients),
-                                 count=replies.count, mean=replies.mean, second=replies.second)  # fmt: skip
-            closed = gated(replies.weight, replies.bias, told)
+            count, mean, second = (torch.stack([getattr(one, name) for one in each])
+                                   for name in ("count", "mean", "second"))  # fmt: skip
+            replies = ask("gate", to=replies.clients, fewest=1, whose=torch.tensor(clients),
+                          count=count, mean=mean, second=second)  # fmt: skip
+            told.gates |= {client: (replies.weight[place], replies.bias[place])
+                           for place, client in enumerate(replies.clients)}  # fmt: skip
+            clients = sorted(told.gates)
+            weight, bias = (torch.stack([told.gates[client][part] for client in clients]) for part in (0, 1))
+            closed = gated(weight, bias, each)
         elif s.router == "index":
-            closed = self._averaged(server, replies.clients, len(closed.weight[0]), closed)
-        server.state.router = packed(spread_out(closed, replies.clients, server.clients))
-        server.state.there = torch.zeros(server.clients).index_fill(0, torch.tensor(replies.clients), 1.0)
+            closed = self._averaged(server, clients, len(closed.weight[0]), closed)
+        server.state.router = packed(spread_out(closed, clients, server.clients))
+        server.state.there = torch.zeros(server.clients).index_fill(0, torch.tensor(clients), 1.0)
+        if len(clients) < server.clients:
+            server.state.told = told.packed(server.clients)
+            server.state.met = server.state.met if "met" in server.state else there
+
+    def joined(self, server: Server, client: int) -> None:
+        """A learned router has to know a newcomer."""
+        if self.settings.router in LEARNED:
+            self.route(server, client)
 
     def _averaged(self, server: Server, clients: Sequence[int], width: int, closed: Router) -> Router:
         """A classifier of client numbers, averaged over rounds with the same weight for everybody."""
@@ -106,7 +136,10 @@ class MoR(Aligning):
         """The router's weights ``[N, K]``, or those of a rule that stands in for it."""
         s, rows, clients = self.settings, server.bench.pool_rows, server.clients
         odds = None
-        if s.router == "uniform" or s.rewards != "own":
+        if s.router == "fixed" and s.weights is not None:
+            given_K = torch.tensor(s.weights, dtype=torch.float64)
+            return (given_K / given_K.sum()).expand(len(positions), -1)
+        if s.router in ("uniform", "fixed") or s.rewards != "own":
             return torch.full((len(positions), clients), 1 / clients, dtype=torch.float64)
         if s.router == "single":
             return F.one_hot(torch.full((len(positions),), s.client), clients).double()
@@ -164,6 +197,19 @@ class MoR(Aligning):
         return cohort.reply(
             weight=torch.stack([one.weight for one in each]), bias=torch.stack([one.bias for one in each])
         )
+
+
+def _told(said: dict[str, Field]) -> Statistics:
+    return Statistics(*(said[name] for name in ("count", "mean", "second")))  # type: ignore[arg-type]
+
+
+def _impossible(told: Statistics) -> str | None:
+    """What is wrong with statistics that no inputs can have: others draw from them, and would fail."""
+    spread = told.covariance
+    fits = float(told.count) >= 1 and bool(torch.isfinite(spread).all())
+    if fits and float(torch.linalg.eigvalsh(spread)[0]) >= -ROUNDING * float(told.second.abs().max()):
+        return None
+    return "no inputs have the statistics that it told"
 
 
 def inputs_of(cohort: Cohort, rows: Ints) -> Tensor:

@@ -58,16 +58,19 @@ def said(model: Answerer, images: Images, requests: list[str], temperature: floa
     """What the library's own decoding answers to each request."""
     tokens, texts = patches(model.model.config.vision_config), [""] * len(requests)
     how: dict[str, Any] = {"do_sample": temperature > 0, "top_k": 0, "max_new_tokens": LONGEST, "pad_token_id": 0}
-    torch.manual_seed(0)
-    for request in sorted(set(requests)):
-        rows = [row for row, one in enumerate(requests) if one == request]
-        # All rows ask the same, so no prompt is padded.
-        ids = pack(model.tokenizer, [request] * len(rows), [""] * len(rows), tokens).ids[:, :-1]
-        told = model.model.generate(input_ids=ids, pixel_values=to_pixels(images[rows]), **how,
-                                    attention_mask=torch.ones_like(ids), temperature=temperature or 1.0)  # fmt: skip
-        for row, text in zip(rows, model.tokenizer.batch_decode(told[:, ids.shape[1] :], skip_special_tokens=True),
-                             strict=True):  # fmt: skip
-            texts[row] = text.strip()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for request in sorted(set(requests)):
+            rows = [row for row, one in enumerate(requests) if one == request]
+            # All rows ask the same, so no prompt is padded.
+            ids = pack(model.tokenizer, [request] * len(rows), [""] * len(rows), tokens).ids[:, :-1]
+            told = model.model.generate(
+                input_ids=ids, pixel_values=to_pixels(images[rows]), attention_mask=torch.ones_like(ids),
+                temperature=temperature or 1.0, **how,
+            )  # fmt: skip
+            new = model.tokenizer.batch_decode(told[:, ids.shape[1] :], skip_special_tokens=True)
+            for row, text in zip(rows, new, strict=True):
+                texts[row] = text.strip()
     return texts
 
 

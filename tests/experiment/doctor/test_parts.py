@@ -15,7 +15,7 @@ REAL = load.embedded()["tiny-clip"]
 
 def test_what_ships_is_fine() -> None:
     checks = list(parts.base_models())
-    assert [check.name for check in checks] == ["base tiny-clip", "base tiny-vlm"]
+    assert [check.name for check in checks] == ["base tiny-clip", "base tiny-describer", "base tiny-vlm"]
     for found in checks:
         assert found.status == "fine"
         assert "as its card says" in found.found

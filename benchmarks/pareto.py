@@ -1,0 +1,153 @@
+"""What two sites of opposed tastes can both have: ``python -m benchmarks.pareto``.
+
+    python -m benchmarks.pareto [--jobs 2] [--quick] [--page]
+
+Runs `benchmarks/pareto.yaml`: the base, one policy for a fixed mixture of two sites' rewards at several weights, and
+one policy that is told whose question it answers. Written: `benchmarks/results/pareto.json`, `docs/images/pareto.png`
+and the table in `docs/methods/mor.md`. ``--quick`` proves that it runs and writes into the folder of its runs alone;
+``--page`` writes picture and table again from the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.marks import between
+from benchmarks.measure import environment
+from benchmarks.results import ROOT
+from synoptic.core import SynopticError
+from synoptic.core.files import read_json, write_json, write_text
+from synoptic.experiment.comparison.matrix import Comparison, run_suite
+from synoptic.experiment.comparison.statistics import Estimate, estimate
+from synoptic.experiment.comparison.suite import read_suite
+from synoptic.experiment.display import output
+from synoptic.experiment.display.matrix import LineMatrix
+
+SUITE = ROOT / "benchmarks" / "pareto.yaml"
+RESULTS = ROOT / "benchmarks" / "results" / "pareto.json"
+PICTURE = ROOT / "docs" / "images" / "pareto.png"
+PAGE = ROOT / "docs" / "methods" / "mor.md"
+BEGIN, END = "<!-- written by `python -m benchmarks.pareto` -->", "<!-- end of the table -->"
+MEASURES = ("personal/local/utility", "shared/local/utility")
+"""What a site has: its own objective's answers, where there are objectives."""
+BASE, OBJECTIVE = "base", "objective"
+WEIGHTS = ("0", "1/4", "1/2", "3/4", "1")
+COLOURS = {BASE: "#85888d", OBJECTIVE: "#a81212", "mixed": "#00408e"}
+
+Runs = Mapping[str, Sequence[Mapping[str, Any]]]
+"""By the suite's entries: of each seed, what either site has of it (``utility``)."""
+
+
+def main() -> None:
+    """See the module's description."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument("--output", type=Path, default=Path("runs/pareto"), help="where runs lie")
+    parser.add_argument("--quick", action="store_true", help="tiny runs of two seeds; touches no page")
+    parser.add_argument("--page", action="store_true", help="draw and write again, run nothing")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    results = options.output / "quick.json" if options.quick else RESULTS
+    if not options.page:
+        suite = read_suite(SUITE).quicker() if options.quick else read_suite(SUITE)
+        done = run_suite(suite, options.output, [LineMatrix(output())], options.jobs)
+        write_json(results, {**content(done), "environment": environment()})
+    runs: Runs = read_json(results)["runs"]
+    picture = results.with_suffix(".png") if options.quick else PICTURE
+    draw(runs, picture)
+    print(*table(runs), sep="\n")
+    if not options.quick:
+        write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8"), runs))
+    print(f"drew {picture}")
+
+
+def content(done: Comparison) -> dict[str, Any]:
+    """What is kept of a comparison.
+
+    Raises:
+        SynopticError: a run is missing.
+    """
+    if done.problems:
+        first = done.problems[0]
+        raise SynopticError(f"no result for {first.cell}: {first.sentence}", "mend it and run again: the rest is kept")
+    runs = {group.label: [{"seed": run.seed, "utility": [_of_site(own) for own in run.summary["clients"].values()],
+                           "final_hash": run.summary["final_hash"]} for run in group.runs]
+            for group in done.groups}  # fmt: skip
+    recipes = {group.label: {key: value for key, value in group.recipe.items() if key not in ("seed", "output")}
+               for group in done.groups}  # fmt: skip
+    return {"suite": done.suite.name, "suite_hash": done.suite.hash, "recipes": recipes, "runs": runs}
+
+
+def _of_site(measured: Mapping[str, float]) -> float:
+    return float(next(measured[name] for name in MEASURES if name in measured))
+
+
+def of_sites(runs: Runs, label: str) -> tuple[Estimate, ...]:
+    """What the first and the second site have of an entry."""
+    both = zip(*(run["utility"] for run in runs[label]), strict=True)
+    return tuple(estimate(list(values)) for values in both)
+
+
+def mean_of(runs: Runs, label: str) -> Estimate:
+    """What both have of it on average."""
+    return estimate([sum(run["utility"]) / len(run["utility"]) for run in runs[label]])
+
+
+def table(runs: Runs) -> list[str]:
+    """Utilities of both sites and their mean."""
+    named = {BASE: "the base", **{weight: f"mixed, {weight} for the second site" for weight in WEIGHTS},
+             OBJECTIVE: "told whose question it is"}  # fmt: skip
+    lines = ["| one policy | first site | second site | mean |", "|---|---|---|---|"]
+    for label, words in named.items():
+        cells = [f"{one.mean:.2f} ± {one.half:.2f}" for one in (*of_sites(runs, label), mean_of(runs, label))]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    seeds = len(runs[BASE])
+    legend = f"True utility on a site's own test questions, mean ± half of a 95 % t-interval over {seeds} seeds."
+    return [*lines, "", legend]
+
+
+def with_table(page: str, runs: Runs) -> str:
+    """The page with picture and table between their marks."""
+    shown = "![utility of the first site against that of the second](../images/pareto.png)"
+    return between(page, BEGIN, END, [shown, "", *table(runs)])
+
+
+def draw(runs: Runs, path: Path) -> None:
+    """The second site's utility over the first one's: mixtures as a line, the others as points."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with mpl.rc_context({"font.size": 9}):
+        figure, panel = plt.subplots(figsize=(5.6, 4.8), layout="constrained")
+        _series(panel, runs, WEIGHTS, "mixed", "one mixture of rewards (weight of the second site)", "-o")
+        for label, words, mark in ((OBJECTIVE, "told whose question it is", "D"), (BASE, "the base", "s")):
+            _series(panel, runs, [label], label, words, mark)
+        panel.set_xlabel("utility of the first site")
+        panel.set_ylabel("utility of the second site")
+        panel.grid(color="#e4e2dc")
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside lower center", ncols=1, frameon=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150, metadata={"Software": None})
+        plt.close(figure)
+
+
+def _series(panel: Any, runs: Runs, labels: Sequence[str], colour: str, words: str, look: str) -> None:
+    first, second = zip(*(of_sites(runs, label) for label in labels), strict=True)
+    panel.errorbar([one.mean for one in first], [one.mean for one in second], xerr=[one.half for one in first],
+                   yerr=[one.half for one in second], fmt=look, color=COLOURS[colour], label=words, markersize=5,
+                   linewidth=1.4, elinewidth=0.8, capsize=2)  # fmt: skip
+    for label, x, y in zip(labels, first, second, strict=True):
+        if len(labels) > 1:
+            panel.annotate(label, (x.mean, y.mean), textcoords="offset points", xytext=(6, 5), color=COLOURS[colour])
+
+
+if __name__ == "__main__":
+    main()
