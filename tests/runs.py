@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import answerers
 from synoptic.experiment.events import Event, read_events
 from synoptic.experiment.recipe import Recipe, load_recipe
 from synoptic.methods.base import Method, load_method
@@ -15,7 +16,9 @@ SMALL = [
     "federation.stack=2", "rounds=4",
 ]  # fmt: skip
 
-ALIGNING = ["data.questions.public=8", "data.questions.public_test=4", "method.demonstrate.steps=1",
+ALIGNING = ["data.questions.train=16", "data.questions.test=6", "adapter.text.lora.layers=1",
+            "adapter.text.lora.rank=2", "data.questions.public=8", "data.questions.public_test=4",
+            "method.demonstrate.steps=1",
             "method.reward_rounds=1", "method.steps=1", "method.prompts=3", "method.policy.group=2",
             "method.policy.tokens=4", "method.auxiliary=8", "method.nearest=4"]  # fmt: skip
 
@@ -33,7 +36,9 @@ LISTENING = (
 def small(output: Path, method: str = "fedavg", *changes: str) -> Recipe:
     """A run of about half a second; of a method that makes a model answer, of a few seconds."""
     kind = load_method(method)
-    own = [setting for setting in ALIGNING if kind.answerer_only and _applies(setting, kind)]
+    own = []
+    if kind.answerer_only:
+        own = [f"model={answerers.folder('llava')}", *(setting for setting in ALIGNING if _applies(setting, kind))]
     common = [*SMALL[3:], *TASKS] if kind.tasks_only else SMALL
     return load_recipe(method, [*common, *own, f"output={output}", *changes])
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,13 @@ from torch import Tensor
 
 import aligned_script
 import answerers
-from aligned import SETTINGS, TASTES, aligning, aligning_bench, tastes
+from aligned import aligning, aligning_bench, tastes
 from rooms import furthest, play, same, serve
 from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
 from synoptic.data.federated import FederatedData
-from synoptic.experiment.recipe import Recipe, load_recipe
-from synoptic.experiment.runner import resume, run
+from synoptic.experiment.recipe import load_recipe
 from synoptic.federation.bench import Bench
 from synoptic.federation.cohort import Cohort, task
 from synoptic.federation.message import Replies
@@ -256,27 +254,6 @@ def test_with_one_reward_model_for_all_data_it_is_the_only_expert() -> None:
 
 
 # -- what every method must keep ------------------------------------------------------------------
-
-
-def small(output: Path, *changes: str) -> Recipe:
-    own = [f"method.{name}={json.dumps(value)}" for name, value in (SETTINGS | FEW).items()]
-    return load_recipe("fedgrpo", [*TASTES, *own, f"model={answerers.folder('llava')}", "compute.threads=1",
-                                   "federation.stack=2", "rounds=3", f"output={output}", *changes])  # fmt: skip
-
-
-def test_a_run_that_stopped_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
-    whole = run(small(tmp_path / "whole"))
-
-    def stop(event: dict[str, Any]) -> None:
-        if event["type"] == "round" and event["round"] == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(small(tmp_path / "stopped"), [stop])
-    (folder,) = (tmp_path / "stopped").iterdir()
-    again = resume(folder)
-    assert again.summary["final_hash"] == whole.summary["final_hash"]
-    assert again.metrics == whole.metrics
 
 
 def test_stacked_is_one_by_one() -> None:

@@ -18,7 +18,7 @@ from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
 from synoptic.experiment.recipe import Recipe, load_recipe
-from synoptic.experiment.runner import resume, run
+from synoptic.experiment.runner import run
 from synoptic.federation.bench import Bench
 from synoptic.federation.message import Each, Field, Replies
 from synoptic.federation.personal import Personal, PersonalStore
@@ -184,23 +184,6 @@ def test_stacked_is_one_by_one(router: str) -> None:
 def test_the_byte_form_of_messages_changes_nothing() -> None:
     plain, wired = (policy(aligning(MoR), aligning_bench(), wire=wire) for wire in (False, True))
     assert same(plain, wired)
-
-
-def test_a_run_that_stopped_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
-    whole = run(small(tmp_path / "whole"))
-    seen = []
-
-    def stop(event: dict[str, Any]) -> None:
-        seen.append(event["type"])
-        if event["type"] == "round" and event["round"] == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(small(tmp_path / "stopped"), [stop])
-    (folder,) = (tmp_path / "stopped").iterdir()
-    again = resume(folder)
-    assert again.summary["final_hash"] == whole.summary["final_hash"]
-    assert again.metrics == whole.metrics
 
 
 def test_the_policy_learns_what_the_clients_like() -> None:
