@@ -274,6 +274,16 @@ def test_every_key_has_words_for_what_it_takes() -> None:
     assert allowed(tuple[int, ...]) == "a list of whole numbers such as [1, 2]"
 
 
+def test_the_list_of_methods_says_which_sections_are_off() -> None:
+    (mor,) = [row for row in methods_table() if row.name == "mor"]
+    shown = {key.name: (key.default, key.description) for key in mor.settings}
+    assert shown["method.critic"][0] == shown["method.demonstrate"][0] == "none"
+    assert all(text for _, text in shown.values())
+    names = list(shown)
+    assert names.index("method.critic") < names.index("method.critic.threshold")
+    assert "method.policy" not in shown, "that one is never off"
+
+
 def test_help_names_every_key_once() -> None:
     named = [key.name for _, _, group in key_groups() for key in group]
     assert len(named) == len(set(named))

@@ -28,4 +28,4 @@ def _row(name: str) -> MethodRow:
         method = load_method(name)
     except SynopticError as error:
         return MethodRow(name, str(error), ())
-    return MethodRow(name, method.summary, tuple(keys(method.Settings, "method.")))
+    return MethodRow(name, method.summary, tuple(keys(method.Settings, "method.", off=True)))

@@ -55,12 +55,20 @@ def _section_in(annotation: Any, closed: tuple[Any, ...] = (Literal, list, tuple
     return next((section for section in found if section is not None), None)
 
 
-def keys(section: type[Section], prefix: str = "") -> Iterator[Key]:
-    """All keys below a section that hold plain values, in order."""
+def keys(section: type[Section], prefix: str = "", off: bool = False) -> Iterator[Key]:
+    """All keys below a section that hold plain values, in order.
+
+    Args:
+        section: whose keys.
+        prefix: before each name.
+        off: whether sections that are off by default stand before their keys, with the value none.
+    """
     for name, field in section.model_fields.items():
         inner = child_section(section, name)
         if inner is not None:
-            yield from keys(inner, f"{prefix}{name}.")
+            if off and not field.is_required() and field.default is None:
+                yield Key(f"{prefix}{name}", "none", field.description or "")
+            yield from keys(inner, f"{prefix}{name}.", off)
         else:
             text = field.description or allowed(field.annotation, field.metadata)
             yield Key(f"{prefix}{name}", default_text(field), text)
