@@ -5,11 +5,20 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
+from tensordict import TensorDict
+
 import answerers
+from rooms import serve
 from synoptic.adapters.spec import AdapterSpec
+from synoptic.adapters.stack import expand, leaves
+from synoptic.core.seeds import generator
 from synoptic.data.federated import FederatedData, build
 from synoptic.data.spec import DataSpec
 from synoptic.federation.bench import Bench, make_bench
+from synoptic.federation.personal import PersonalStore
+from synoptic.federation.server import Server
+from synoptic.learning.rollouts import roll_out
 from synoptic.learning.spec import TrainSpec
 from synoptic.methods.aligning import Aligning
 from synoptic.models.cache import Budget
@@ -40,6 +49,27 @@ def aligning_bench(data: FederatedData | None = None, rounds: int = 3, **train: 
     spec = TrainSpec(**({"batch_size": 8, "lr": 0.02} | train))
     adapter = AdapterSpec.model_validate(LORA)
     return make_bench(answerers.base("llava"), data or tastes(), adapter, spec, 0, rounds, Budget(2**26))
+
+
+def ready(method: Aligning, on: Bench | None = None, **options: Any) -> tuple[Server, PersonalStore]:
+    """A server right before its policy's first step."""
+    store = PersonalStore()
+    server = serve(method, on or aligning_bench(), store=store, **options)
+    method.begin(server)
+    for t in range(method.settings.reward_rounds):
+        server.round = t
+        method.round(server, t)
+    server.round = method.settings.reward_rounds
+    method.introduce(server)
+    return server, store
+
+
+def words_said(method: Aligning, server: Server, policy: TensorDict) -> float:
+    """How many words a policy says on average to the server's questions, as they are drawn in training."""
+    rows, stream = server.bench.pool_rows, generator(0, "test")
+    worn, how = leaves(expand(policy, 1)), method.settings.policy.decoding
+    said = roll_out(rows.model, worn, rows, np.arange(12)[None], how, [stream]).texts
+    return float(np.mean([len(text.split()) for group in said for text in group]))
 
 
 def aligning(kind: type[Aligning], **settings: Any) -> Aligning:

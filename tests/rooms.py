@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from tensordict import TensorDict
@@ -23,11 +24,14 @@ from synoptic.data.federated import FederatedData, build
 from synoptic.data.rows import Rows
 from synoptic.data.spec import DataSpec
 from synoptic.federation.bench import Bench, make_bench
+from synoptic.federation.cohort import Cohort, task
 from synoptic.federation.local import LocalFederation
+from synoptic.federation.message import Replies
 from synoptic.federation.personal import PersonalStore
 from synoptic.federation.server import Server
 from synoptic.federation.spec import FederationSpec
 from synoptic.learning.spec import TrainSpec
+from synoptic.methods.base import Method
 from synoptic.models.cache import Budget
 from synoptic.models.dual_encoder import DualEncoder
 from synoptic.models.load import embedded, shared_dual_encoder
@@ -187,3 +191,17 @@ class Reference:
 def reference(data: FederatedData) -> Reference:
     """One for each data set."""
     return Reference(data)
+
+
+def broadcasts(kind: type[Method], monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, TensorDict]]:
+    """What a method's clients are sent to train from now on: round, client, a copy of the adapter."""
+    received: list[tuple[int, int, TensorDict]] = []
+    original: Callable[..., Replies] = kind.train  # type: ignore[attr-defined]
+
+    @task
+    def recording(method: Method, cohort: Cohort, adapter: TensorDict) -> Replies:
+        received.extend((cohort.round, client, adapter.clone()) for client in cohort.clients)
+        return original(method, cohort, adapter)
+
+    monkeypatch.setattr(kind, "train", recording)
+    return received

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tensordict import TensorDict
 
-from rooms import bench, digits, final, furthest, play, same, serve
+from rooms import bench, broadcasts, digits, final, furthest, play, same, serve
 from runs import small
 from synoptic.adapters.stack import expand
 from synoptic.data import DataSpec, build, check_overlap
@@ -122,15 +122,7 @@ def test_rule_5_every_client_receives_the_servers_state_bit_for_bit(
     name: str, wire: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = load_method(name)
-    received: list[tuple[int, int, TensorDict]] = []
-    original: Callable[..., Replies] = kind.train  # type: ignore[attr-defined]
-
-    @task
-    def recording(method: Method, cohort: Cohort, adapter: TensorDict) -> Replies:
-        received.extend((cohort.round, client, adapter.clone()) for client in cohort.clients)
-        return original(method, cohort, adapter)
-
-    monkeypatch.setattr(kind, "train", recording)
+    received = broadcasts(kind, monkeypatch)
     on = bench(digits(), kind.adapter.model_dump(), lr=0.01)
     method = kind()
     server = serve(method, on, stack=3, wire=wire)

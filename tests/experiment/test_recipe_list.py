@@ -39,7 +39,7 @@ def test_every_recipe_is_valid_and_of_one_form(name: str) -> None:
     assert recipe.path.read_text(encoding="utf-8").startswith(f"# {recipe.title[:20]}")
     assert recipe.title.endswith(".")
     assert set(LABELS) <= set(recipe.head)
-    assert "docs/results.md" in recipe.head["Expect"], "what to expect is measured, not typed"
+    assert re.search(r"docs/(results|claims/\w+)\.md", recipe.head["Expect"]), "what to expect is measured, not typed"
     assert not re.search(r"\d\s*(%|per cent|points)", " ".join(recipe.head.values()))
     assert recipe.head["Run"].splitlines()[0].startswith(f"synoptic run recipes/{name}.yaml")
     assert ("data.path=" in recipe.head["Run"]) == ("your files" in recipe.needs)

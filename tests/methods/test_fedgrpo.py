@@ -15,25 +15,21 @@ from torch import Tensor
 
 import aligned_script
 import answerers
-from aligned import aligning, aligning_bench, tastes
+from aligned import aligning, aligning_bench, ready, tastes, words_said
 from rooms import furthest, play, same, serve
 from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
 from synoptic.data.federated import FederatedData
 from synoptic.experiment.recipe import load_recipe
-from synoptic.federation.bench import Bench
 from synoptic.federation.cohort import Cohort, task
 from synoptic.federation.message import Replies
-from synoptic.federation.personal import PersonalStore
-from synoptic.federation.server import Server
 from synoptic.learning.answer_policy import step
 from synoptic.learning.fusion import fused
 from synoptic.learning.inputs import input_embeddings
 from synoptic.learning.judges import JudgeSpec
 from synoptic.learning.objectives.grpo import group_advantages
 from synoptic.learning.optim import no_moments
-from synoptic.learning.rollouts import roll_out
 from synoptic.methods.aligning import drawn
 from synoptic.methods.fedgrpo import FedGRPO, auxiliary, competence, experts
 
@@ -43,19 +39,6 @@ SAID = ["red circle", "a star", "it is blue", "no", "yes ."]
 
 def fedgrpo(**changes: Any) -> FedGRPO:
     return aligning(FedGRPO, **(FEW | changes))  # type: ignore[return-value]
-
-
-def ready(method: FedGRPO, on: Bench | None = None, **options: Any) -> tuple[Server, PersonalStore]:
-    """A server right before its policy's first step."""
-    store = PersonalStore()
-    server = serve(method, on or aligning_bench(), store=store, **options)
-    method.begin(server)
-    for t in range(method.settings.reward_rounds):
-        server.round = t
-        method.round(server, t)
-    server.round = method.settings.reward_rounds
-    method.introduce(server)
-    return server, store
 
 
 def scripted(*names: str, **changes: Any) -> FedGRPO:
@@ -275,14 +258,8 @@ def test_the_policy_learns_what_the_experts_like() -> None:
     method = scripted("likes_short_steadily", nearest=8, steps=12, prompts=8,
                       policy={"group": 6, "tokens": 3, "lr": 0.03, "temperature": 1.5, "beta": 0.0})  # fmt: skip
     server = play(method, serve(method, aligning_bench(rounds=1)), 1)
-    rows = server.bench.pool_rows
-
-    def words(adapter: TensorDict) -> float:
-        how, stream = method.settings.policy.decoding, generator(0, "test")
-        said = roll_out(rows.model, leaves(expand(adapter, 1)), rows, np.arange(12)[None], how, [stream]).texts
-        return float(np.mean([len(text.split()) for group in said for text in group]))
-
-    assert words(server.state.adapter) < words(server.state.reference) - 0.5
+    before, after = (words_said(method, server, one) for one in (server.state.reference, server.state.adapter))
+    assert after < before - 0.5
 
 
 def test_the_ledger_counts_competence_once_and_scores_of_experts_only() -> None:

@@ -12,40 +12,25 @@ from tensordict import TensorDict
 
 import answerers
 import helpers
-from aligned import SETTINGS, TASTES, aligning, aligning_bench, tastes
+from aligned import SETTINGS, TASTES, aligning, aligning_bench, ready, tastes, words_said
 from rooms import play, same, serve
 from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
-from synoptic.core.seeds import generator
 from synoptic.experiment.recipe import Recipe, load_recipe
 from synoptic.experiment.runner import run
 from synoptic.federation.bench import Bench
 from synoptic.federation.message import Each, Field, Replies
-from synoptic.federation.personal import Personal, PersonalStore
+from synoptic.federation.personal import Personal
 from synoptic.federation.server import RoundFailed, Server
 from synoptic.learning.answer_policy import Judged
 from synoptic.learning.answering import AnswerLoss
 from synoptic.learning.batches import zip_steps
 from synoptic.learning.judges import JudgeSpec
-from synoptic.learning.rollouts import roll_out
 from synoptic.methods.aligning import drawn
 from synoptic.methods.base import Cohort, task
 from synoptic.methods.held_out import Pairs
 from synoptic.methods.judging import FEWEST, read_texts
 from synoptic.methods.mor import MoR, packed, spread_out, unpacked
-
-
-def ready(method: MoR, on: Bench | None = None, **options: Any) -> tuple[Server, PersonalStore]:
-    """A server right before its policy's first step."""
-    store = PersonalStore()
-    server = serve(method, on or aligning_bench(), store=store, **options)
-    method.begin(server)
-    for t in range(method.settings.reward_rounds):
-        server.round = t
-        method.round(server, t)
-    server.round = method.settings.reward_rounds
-    method.introduce(server)
-    return server, store
 
 
 def small(output: Path, *changes: str) -> Recipe:
@@ -193,14 +178,8 @@ def test_the_policy_learns_what_the_clients_like() -> None:
         policy={"group": 6, "tokens": 3, "lr": 0.03, "temperature": 1.5, "beta": 0.0},
     )  # fmt: skip
     server = play(method, serve(method, aligning_bench(rounds=1)), 1)
-    drew = server.bench.pool_rows
-
-    def words(adapter: TensorDict) -> float:
-        how, stream = method.settings.policy.decoding, generator(0, "test")
-        said = roll_out(drew.model, leaves(expand(adapter, 1)), drew, np.arange(12)[None], how, [stream]).texts
-        return float(np.mean([len(text.split()) for group in said for text in group]))
-
-    assert words(server.state.adapter) < words(server.state.reference) - 0.5
+    before, after = (words_said(method, server, one) for one in (server.state.reference, server.state.adapter))
+    assert after < before - 0.5
 
 
 def test_the_policy_first_imitates_the_servers_answers() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from aligned import aligning, aligning_bench, tastes
+from aligned import aligning, aligning_bench, ready, tastes
 from rooms import play, same, serve
 from synoptic.core import SynopticError
 from synoptic.experiment.recipe import load_recipe
@@ -18,16 +18,9 @@ from synoptic.methods.critic import features
 from synoptic.methods.mor import MoR
 
 
-def ready(method: MoR, stack: int = 3) -> Server:
-    """A server right before its policy's first step."""
-    server = serve(method, aligning_bench(tastes(validation=0.4, train=24)), stack=stack)
-    method.begin(server)
-    for t in range(method.settings.reward_rounds):
-        server.round = t
-        method.round(server, t)
-    server.round = method.settings.reward_rounds
-    method.introduce(server)
-    return server
+def server_of(method: MoR, stack: int = 3) -> Server:
+    """Right before its policy's first step."""
+    return ready(method, aligning_bench(tastes(validation=0.4, train=24)), stack=stack)[0]
 
 
 def sent(server: Server) -> list[tuple[list[list[int]], list[list[list[str]]]]]:
@@ -61,9 +54,9 @@ def test_a_threshold_of_zero_is_no_critic_bit_for_bit() -> None:
 
 def test_what_is_unsure_is_asked_and_the_rest_is_predicted() -> None:
     plain = aligning(MoR, router="uniform")
-    true, _ = plain.asked(ready(plain), ROWS, SAID, {client: np.arange(3) for client in range(3)})
+    true, _ = plain.asked(server_of(plain), ROWS, SAID, {client: np.arange(3) for client in range(3)})
     method = aligning(MoR, router="uniform", critic=1.0)
-    server = ready(method)
+    server = server_of(method)
     seen = sent(server)
     which = {0: np.array([0, 2]), 1: np.arange(3), 2: np.array([1])}
     phi = features(server.bench, ROWS, SAID, 256)
@@ -87,7 +80,7 @@ def test_what_is_unsure_is_asked_and_the_rest_is_predicted() -> None:
 
 def test_of_whom_all_is_known_nothing_is_asked() -> None:
     method = aligning(MoR, router="uniform", critic=1e9)
-    server = ready(method)
+    server = server_of(method)
     seen = sent(server)
     _, answered = method.asked(server, ROWS, SAID, {client: np.arange(3) for client in range(3)})
     assert answered == [0, 1, 2] and not seen
@@ -96,7 +89,7 @@ def test_of_whom_all_is_known_nothing_is_asked() -> None:
 
 def test_who_does_not_answer_is_neither_asked_nor_guessed() -> None:
     method = aligning(MoR, router="uniform", critic=0.5, judges=[{}, {"script": "aligned_script:breaks_later"}, {}])
-    server = ready(method)
+    server = server_of(method)
     gone: set[int] = set()
     said = [["red circle", "a star", "no"], ["it is blue", "no", "yes ."], ["a star", "no", "yes ."]]
     method._judged(server, ROWS, said, gone)
@@ -106,7 +99,7 @@ def test_who_does_not_answer_is_neither_asked_nor_guessed() -> None:
 
 def test_when_only_the_unsure_one_is_gone_the_others_are_guessed() -> None:
     method = aligning(MoR, router="uniform", critic=0.5)
-    server = ready(method)
+    server = server_of(method)
     critic, phi = Critic.unpacked(server.state.critic), features(server.bench, ROWS, SAID, 256).flatten(0, 1)
     for client in (0, 2):
         critic = critic.seen(client, phi.repeat(200, 1), torch.ones(1800))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tensordict import TensorDict
 
-from rooms import play, same, serve
+from rooms import broadcasts, play, same, serve
 from runs import TASKS, stop_at
 from synoptic.adapters.blocks import owned
 from synoptic.adapters.stack import names, size_bytes
@@ -21,7 +19,7 @@ from synoptic.experiment.recipe import load_recipe
 from synoptic.experiment.runner import resume, run
 from synoptic.federation.cohort import Cohort
 from synoptic.learning.fit import Fitted
-from synoptic.methods.base import Method, Replies, load_method, registry, task
+from synoptic.methods.base import load_method, registry
 from tasking import task_bench
 
 SEVERAL = [
@@ -52,15 +50,7 @@ def test_r1_every_tensor_that_a_client_owns_equals_the_servers(
 ) -> None:
     """Encoder, backbone and head, bit for bit, after every aggregation. (The paper's code fails for the backbone.)"""
     kind = load_method(name)
-    received: list[tuple[int, int, TensorDict]] = []
-    original: Callable[..., Replies] = kind.train  # type: ignore[attr-defined]
-
-    @task
-    def recording(method: Method, cohort: Cohort, adapter: TensorDict) -> Replies:
-        received.extend((cohort.round, client, adapter.clone()) for client in cohort.clients)
-        return original(method, cohort, adapter)
-
-    monkeypatch.setattr(kind, "train", recording)
+    received = broadcasts(kind, monkeypatch)
     on, method = task_bench(), kind()
     server = serve(method, on, wire=wire)
     method.begin(server)
