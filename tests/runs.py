@@ -39,7 +39,7 @@ def small(output: Path, method: str = "fedavg", *changes: str) -> Recipe:
     own = []
     if kind.answerer_only:
         own = [f"model={answerers.folder('llava')}", *(setting for setting in ALIGNING if _applies(setting, kind))]
-    common = [*SMALL[3:], *TASKS] if kind.tasks_only else SMALL
+    common = [*SMALL[3:], *TASKS] if kind.tasks_only or "data=tasks" in changes else SMALL
     return load_recipe(method, [*common, *own, f"output={output}", *changes])
 
 

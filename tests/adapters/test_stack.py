@@ -7,7 +7,7 @@ from torch import Tensor
 
 from helpers import base, clients, lora, randomised
 from synoptic.adapters.spec import AdapterSpec, LoraSpec, PromptSpec, TowerSpec
-from synoptic.adapters.stack import adapter, expand, names, pack, select, size_bytes, stack_of, trainable_names
+from synoptic.adapters.stack import adapter, expand, names, pack, select, size_bytes, stack_of, trainable_names, without
 from synoptic.core import SynopticError
 
 
@@ -43,6 +43,12 @@ def test_select_keeps_what_matches_without_a_copy() -> None:
     some = select(one, "*/head/*", "text/*")
     assert names(some) == ["text/prompt/context", "vision/head/weight"]
     assert some["vision/head/weight"].data_ptr() == one["vision/head/weight"].data_ptr()
+
+
+def test_without_leaves_out_what_is_named() -> None:
+    one = adapter({name: torch.ones(2) for name in ("a/x/1", "a/x/2", "b/y/1")})
+    assert names(without(one, ["a/x/2", "nobody"])) == ["a/x/1", "b/y/1"]
+    assert names(without(one, names(one))) == []
 
 
 def test_expand_is_a_view() -> None:

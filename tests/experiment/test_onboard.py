@@ -17,18 +17,21 @@ from runs import small, stop_at
 from synoptic import cli
 from synoptic.adapters.peft_io import import_peft
 from synoptic.adapters.slots import slot_of
-from synoptic.adapters.stack import names
+from synoptic.adapters.stack import names, size_bytes
 from synoptic.core import SynopticError
 from synoptic.core.files import digest, read_json
 from synoptic.experiment.checkpoint import load_checkpoint
 from synoptic.experiment.newcomer import newcomer_recipe
-from synoptic.experiment.onboard import RESULT, onboard
+from synoptic.experiment.onboard import onboard
+from synoptic.experiment.onboarded import RESULT, Onboarded
+from synoptic.experiment.perform import tasks_of
 from synoptic.experiment.predict import predict
 from synoptic.experiment.recipe import load_recipe
 from synoptic.experiment.records import RunRecord, read_run
 from synoptic.experiment.runner import run
 from synoptic.federation.message import decode
 from synoptic.methods.fedvlm_rules import part
+from synoptic.models.multitask.saved import read_blocks
 
 DATA = ["data.train_limit=40", "data.test_limit=30"]
 LR = "train.lr=0.02"
@@ -108,6 +111,70 @@ def test_a_newcomer_who_is_asked_questions(tmp_path: Path) -> None:
     assert "client-0" not in (tmp_path / "new" / RESULT).read_text()
 
 
+TASKED = ["data=tasks", "train.lr=0.004"]
+
+
+def of_tasks(path: Path, out: Path, *settings: str) -> tuple[Onboarded, TensorDict]:
+    done = onboard(path, ["data.tasks.draw=3", *settings], out)
+    return done, read_blocks(out)[0]
+
+
+@pytest.mark.parametrize("method", ["fedavg", "tap", "finetune", "ditto", "perfedavg", "disentafl"])
+def test_a_newcomer_takes_the_blocks_of_its_tasks(tmp_path: Path, method: str) -> None:
+    path = finished(method, *TASKED)
+    given, _ = read_blocks(path / "adapters/shared")
+    done, one = of_tasks(path, tmp_path / "new", "data.tasks.archetypes=[[shapes]]", "train.lr=1e-9")
+    assert set(names(one)) < set(names(given))
+    assert all(torch.allclose(one[name], given[name], atol=1e-6) for name in names(one)), "hardly trained"
+    assert done.bytes_down == size_bytes(one)
+    assert list(done.measures) == ["given", "fitted"], "without blocks there is no head"
+    assert list(done.measures["given"]) == ["shapes accuracy", "shapes loss"]
+    assert [task.name for task in tasks_of(tmp_path / "new")] == ["shapes"]
+
+
+def test_a_newcomer_may_have_a_task_that_nobody_had(tmp_path: Path) -> None:
+    path = finished("tap", *TASKED)
+    given, _ = read_blocks(path / "adapters/shared")
+    own = "data.tasks.own=[{name: digits, kind: classify, source: digits}]"
+    done, one = of_tasks(path, tmp_path / "new", own)
+    assert any(name.startswith("head/digits/") for name in names(one))
+    assert not any(name.startswith("head/digits/") for name in names(given))
+    assert any(name.startswith("encoder/") for name in names(one))
+    assert done.bytes_down == size_bytes(one.select(*(name for name in names(one) if name in names(given))))
+    assert done.measures["fitted"]["digits loss"] < done.measures["given"]["digits loss"]
+    assert "| `digits` | image | one of 10 labels" in (tmp_path / "new/README.md").read_text()
+
+
+def test_heads_of_its_own_where_everybody_has_his_own(tmp_path: Path) -> None:
+    path = finished("fedper", *TASKED)
+    shared = state(path)["adapter"]
+    done, one = of_tasks(path, tmp_path / "new", "data.tasks.archetypes=[[shapes]]")
+    assert done.what == "head/shapes, of its own"
+    assert all(torch.equal(one[name], shared[name]) for name in names(one) if not name.startswith("head/"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            ["data.tasks.own=[{name: shapes, kind: classify, source: digits}]"],
+            r"two tasks are called 'shapes' and differ in labels: \(circle, .*\), and \(zero, ",
+        ),
+        (["data=digits"], r"the run has several tasks and the newcomer one; name .* with data\.tasks\.own"),
+        (["data.tasks.draw=1"], "these data have several clients; choose with --client"),
+    ],
+)
+def test_tasks_that_do_not_fit_are_told(tmp_path: Path, settings: list[str], sentence: str) -> None:
+    with pytest.raises(SynopticError, match=sentence):
+        onboard(finished("tap", *TASKED), settings, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_several_tasks_for_a_run_of_one_are_told(tmp_path: Path) -> None:
+    with pytest.raises(SynopticError, match="the newcomer has several tasks and the run one"):
+        onboard(finished("fedavg", LR), ["data=tasks"], tmp_path / "new")
+
+
 def test_the_folder_is_used_as_an_exported_one(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -142,11 +209,11 @@ def test_a_newcomer_needs_nothing_of_other_clients(tmp_path: Path) -> None:
     [
         (
             ("local",),
-            "a run of local gives a newcomer nothing to begin with; take a run of centralized, ditto, dual, fedavg",
+            "a run of local gives a newcomer nothing to begin with; take a run of centralized, disentafl, ditto, dual",
         ),
         (("zeroshot",), "a run of zeroshot gives a newcomer nothing"),
         (("adaptive",), "a run of adaptive gives a newcomer nothing"),
-        (("fedvlm", "method.rule=local"), "a run of fedvlm method.rule=local gives .* or stepmatched"),
+        (("fedvlm", "method.rule=local"), "a run of fedvlm method.rule=local gives .*, stepmatched or tap"),
         (("reward_model", "model=tiny-clip", "method.federate=average"), "reward models have no place for a newcomer"),
     ],
 )

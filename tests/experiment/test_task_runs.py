@@ -10,9 +10,8 @@ import torch
 
 from rooms import play, serve
 from runs import TASKS
-from synoptic.adapters.stack import expand
+from synoptic.adapters.stack import expand, names
 from synoptic.core import SynopticError
-from synoptic.core.files import read_tensors
 from synoptic.data.federated import build
 from synoptic.data.spec import DataSpec
 from synoptic.deploy.site import Site, settle
@@ -27,6 +26,7 @@ from synoptic.methods.base import Method
 from synoptic.methods.fedavg import FedAvg
 from synoptic.methods.local import Local
 from synoptic.models.load import shared_model
+from synoptic.models.multitask.saved import read_blocks
 from tasking import task_bench
 
 
@@ -134,19 +134,29 @@ def test_a_modality_that_is_missing_at_evaluation_is_told() -> None:
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_leaves_blocks_and_says_what_cannot_be_done_with_them(tmp_path: Path) -> None:
+def test_a_run_leaves_blocks_and_says_which_tasks_they_are_for(tmp_path: Path) -> None:
     folder = run(few(tmp_path, "tap")).folder
     record = finished(folder)
     about = read_about(record)
-    tensors, note = read_tensors(folder / "adapters/shared/blocks.safetensors")
-    assert {name.partition("/")[0] for name in tensors} == {"encoder", "expert", "head", "mome", "mote"}
-    assert note["base"] == record.summary["model"]["fingerprint"]
-    own, _ = read_tensors(folder / "adapters/personal" / about.personal[0] / "blocks.safetensors")
-    assert "head/shapes/weight" in own
-    assert "head/colours/weight" not in own
-    for read in (lambda: shared(record, about), lambda: personal(record, about, "0")):
-        with pytest.raises(SynopticError, match="blocks of a model of several tasks, which PEFT does not know"):
-            read()
+    assert [task.name for task in about.tasks] == ["shapes", "colours"]
+    everybody = shared(record, about)
+    assert everybody is not None
+    assert everybody.in_blocks
+    one, note = read_blocks(everybody.folder)
+    assert {name.partition("/")[0] for name in names(one)} == {"encoder", "expert", "head", "mome", "mote"}
+    assert note.fingerprint == record.summary["model"]["fingerprint"]
+    assert note.tasks == about.tasks
+    own, note = read_blocks(personal(record, about, "0").folder)
+    assert [task.name for task in note.tasks] == ["shapes"]
+    assert "head/shapes/weight" in names(own)
+    assert "head/colours/weight" not in names(own)
+
+
+def test_blocks_that_suffice_for_no_task_are_kept_and_say_so(tmp_path: Path) -> None:
+    folder = run(few(tmp_path, "fedper")).folder
+    about = read_about(finished(folder))
+    assert not about.shared, "heads are personal, and without them nobody can do anything"
+    assert len(about.personal) == 3
 
 
 def test_one_client_with_all_tasks_is_the_ceiling(tmp_path: Path) -> None:

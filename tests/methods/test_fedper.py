@@ -8,7 +8,7 @@ from tensordict import TensorDict
 
 from rooms import BOTH, HEAD, PROMPT, VISION, bench, digits, final, furthest, play, reference, same, serve
 from synoptic.adapters.blocks import owned
-from synoptic.adapters.stack import expand, names, size_bytes
+from synoptic.adapters.stack import expand, names, size_bytes, without
 from synoptic.core import SynopticError
 from synoptic.experiment.recipe import load_recipe
 from synoptic.federation.bench import Bench
@@ -20,7 +20,7 @@ from synoptic.learning.fit import fit
 from synoptic.methods.base import task
 from synoptic.methods.fedavg import FedAvg
 from synoptic.methods.fedper import OWN, FedPer
-from synoptic.methods.fedper_parts import kept, without
+from synoptic.methods.fedper_parts import kept
 from synoptic.methods.fedvlm import FedVLM
 from tasking import task_bench
 

@@ -32,6 +32,14 @@ def test_equals_the_checkpoints_own_processor(family: str, size: tuple[int, int]
     assert expected.shape == (3, 3, 32, 32)
 
 
+@pytest.mark.parametrize("family", ["clip", "siglip", "tiny-clip"])
+def test_pixels_go_back_to_the_picture(family: str) -> None:
+    arrays = pictures(3, 32, 32)
+    assert np.array_equal(preprocess(family).pictures(preprocess(family)(arrays)), arrays)
+    bright = preprocess(family)(np.full((1, 32, 32, 3), 255, np.uint8)) + 1
+    assert (preprocess(family).pictures(bright) == 255).all()
+
+
 def processor(**settings: Any) -> Any:
     from transformers import CLIPImageProcessorPil
 

@@ -69,6 +69,12 @@ def expand(one: TensorDict, clients: int) -> TensorDict:
     return one.unsqueeze(0).expand(clients)
 
 
+def without(stack: TensorDict, some: Iterable[str]) -> TensorDict:
+    """The other tensors; no copy."""
+    taken = set(some)
+    return stack.select(*(name for name in names(stack) if name not in taken))
+
+
 def stack_of(adapters: Sequence[TensorDict]) -> TensorDict:
     """A stack ``[K]`` of adapters, LoRA of lower rank padded with zeros (which training keeps at zero).
 

@@ -5,7 +5,7 @@ One file for each command or family; importing them attaches them to the applica
 # ruff: noqa: I001, F401
 
 from synoptic.cli.app import DEBUG, INTERRUPTED, app, main
-from synoptic.cli import run, compare, claims, report, export, onboard, ask, watch, data, catalogue, doctor
+from synoptic.cli import run, compare, claims, report, export, onboard, ask, perform, watch, data, catalogue, doctor
 from synoptic.cli import serve, join, keys, status
 
 __all__ = ["DEBUG", "INTERRUPTED", "app", "main"]

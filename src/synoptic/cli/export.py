@@ -27,8 +27,9 @@ def export_command(
     """Write a run's adapters for use elsewhere.
 
     RUN is the folder of a finished run. Each adapter becomes a folder in PEFT's
-    format with a model card: shared/, and personal/CLIENT/ with --client, or for
-    all clients where there is no shared one. Folders of personal adapters are
+    format (of several tasks: of blocks) with a model card: shared/, and
+    personal/CLIENT/ with --client, or for all clients where there is no shared
+    one. Folders of personal adapters are
     called after their clients; the cards name none.
     """
     from synoptic.experiment.export import export, trial

@@ -18,7 +18,7 @@ from synoptic.data import manifest
 from synoptic.data.federated import FederatedData
 from synoptic.data.images import ImageStore
 from synoptic.data.table import FileImages
-from synoptic.experiment.chosen import Chosen, choose, existing
+from synoptic.experiment.chosen import Chosen, choose, existing, refuse_tasks
 from synoptic.experiment.delivered import finished
 from synoptic.experiment.recipe import read_recipe
 from synoptic.experiment.records import RunRecord
@@ -77,8 +77,9 @@ def ask(
     Raises:
         SynopticError: nothing to ask or nobody to answer; a dual encoder; a picture that cannot be read.
     """
-    paths, texts = _paired(existing(images), questions)
+    paths, texts = paired(existing(images), questions)
     chosen = choose(adapter, base, client)
+    refuse_tasks(chosen, adapter)
     model = answerer(chosen.base)
     store, where = FileImages(tuple(paths)), [str(path) for path in paths]
     return _asked(model, chosen, store, where, texts, None, before, tokens)
@@ -101,6 +102,8 @@ def ask_tests(
     """
     record = finished(Path(run).expanduser())
     recipe = read_recipe(record.folder.recipe)
+    if recipe.data.source == "tasks":
+        raise SynopticError(f"the run {record.name} has several tasks", f"say which: synoptic task {run}")
     if not recipe.data.asks:
         raise SynopticError(f"the run {record.name} tells classes apart and has no test questions",
                             f"try its classes: synoptic predict {run} PICTURE")  # fmt: skip
@@ -172,7 +175,12 @@ def _asked(
     ))  # fmt: skip
 
 
-def _paired(paths: list[Path], questions: Sequence[str]) -> tuple[list[Path], list[str]]:
+def paired(paths: list[Path], questions: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """A picture for each question: one for all, or as many of both.
+
+    Raises:
+        SynopticError: no question, one without words, or numbers that cannot be paired.
+    """
     if not questions:
         raise SynopticError("no question was given", 'give one with --question "what colour is it?"')
     for question in questions:

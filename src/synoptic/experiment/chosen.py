@@ -11,19 +11,29 @@ from synoptic.adapters.peft_io import CONFIG, NOTE, Words, read_note
 from synoptic.core import SynopticError
 from synoptic.core.errors import nearest
 from synoptic.core.files import read_json
+from synoptic.data.tasks import Task
 from synoptic.experiment.delivered import finished, listing, personal, read_about, shared
 from synoptic.models.load import embedded
+from synoptic.models.multitask.saved import BLOCKS, read_task_note
 
 MODEL = "config.json"
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the user named: an adapter folder (None: the base alone), its base, and what it tells apart, if known."""
+    """What the user named.
+
+    Attributes:
+        folder: of the adapter; None is the base alone.
+        base: what it is for.
+        words: what it tells apart, if known.
+        tasks: what it can do, if it is of several tasks.
+    """
 
     folder: Path | None
     base: str
     words: Words | None
+    tasks: tuple[Task, ...] = ()
 
 
 def choose(adapter: str | Path, base: str | None = None, client: str | None = None) -> Chosen:
@@ -39,6 +49,8 @@ def choose(adapter: str | Path, base: str | None = None, client: str | None = No
         return _of_export(path, base, client)
     if client is not None:
         raise SynopticError(f"{adapter} is not a run, so it has no clients to choose from", "leave out --client")
+    if (path / BLOCKS).exists():
+        return _of_blocks(path, base)
     if (path / CONFIG).exists() or ((path / NOTE).exists() and not (path / MODEL).exists()):
         return _of_adapter(path, base)
     return _of_model(str(adapter), path, base)
@@ -51,6 +63,8 @@ def _of_run(path: Path, base: str | None, client: str | None) -> Chosen:
     if which is None and about.personal:
         raise SynopticError(f"every client of the run {run.name} has its own adapter",
                             f"choose with --client among {listing(about.personal.values())}")  # fmt: skip
+    if which is not None and which.in_blocks:
+        return _of_blocks(which.folder, base or run.recipe["model"])
     # A run that trained nothing is its base.
     return Chosen(which.folder if which is not None else None, base or run.recipe["model"], about.words)
 
@@ -69,13 +83,25 @@ def _of_export(path: Path, base: str | None, client: str | None) -> Chosen:
 
 
 def _of_adapter(folder: Path, base: str | None) -> Chosen:
+    if (folder / BLOCKS).exists():
+        return _of_blocks(folder, base)
     note = read_note(folder)
     named = note.base if note is not None else read_json(folder / CONFIG).get("base_model_name_or_path")
-    if base is None and (not named or not _reachable(named)):
-        which = f"{named} ({note.fingerprint})" if note is not None else named or "a base that it does not name"
+    which = f"{named} ({note.fingerprint})" if note is not None else named or "a base that it does not name"
+    return Chosen(folder, base or _here(folder, named, which), note.words if note is not None else None)
+
+
+def _of_blocks(folder: Path, base: str | None) -> Chosen:
+    note = read_task_note(folder)
+    where = base or _here(folder, note.base, f"{note.base} ({note.fingerprint})")
+    return Chosen(folder, where, None, note.tasks)
+
+
+def _here(folder: Path, named: str | None, which: str) -> str:
+    if not named or not _reachable(named):
         raise SynopticError(f"the adapter in {folder} was made for {which}, which is not here",
                             "say where it is with --base")  # fmt: skip
-    return Chosen(folder, base or str(named), note.words if note is not None else None)
+    return named
 
 
 def _of_model(name: str, path: Path, base: str | None) -> Chosen:
@@ -96,6 +122,17 @@ def _reachable(base: str) -> bool:
     """Whether a base's name is an embedded one, a folder, or can only be the hub's."""
     path = Path(base).expanduser()
     return base in embedded() or path.is_dir() or (is_hub_id(base) and not path.parent.exists())
+
+
+def refuse_tasks(chosen: Chosen, adapter: str | Path) -> None:
+    """Refuse an adapter of several tasks, which needs to be told which.
+
+    Raises:
+        SynopticError: it is one.
+    """
+    if chosen.tasks or (chosen.folder is not None and (chosen.folder / BLOCKS).exists()):
+        raise SynopticError(f"the adapter in {chosen.folder} is of several tasks", "say which: "
+                            f"synoptic task {adapter}")  # fmt: skip
 
 
 def existing(images: Sequence[str | Path]) -> list[Path]:

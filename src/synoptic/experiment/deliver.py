@@ -7,15 +7,16 @@ from pathlib import Path
 from tensordict import TensorDict
 
 from synoptic.adapters.peft_io import Words, export_peft
-from synoptic.adapters.stack import leaves
-from synoptic.core.files import write_json, write_tensors
+from synoptic.core.files import write_json
 from synoptic.data.federated import FederatedData
-from synoptic.experiment.delivered import ABOUT, BLOCKS, About, Sizes, folder_name
+from synoptic.data.tasks import Task
+from synoptic.experiment.delivered import ABOUT, About, Sizes, folder_name
 from synoptic.federation.bench import Bench
 from synoptic.federation.cohort import Cohort
 from synoptic.federation.personal import Personal, PersonalStore
 from synoptic.federation.server import Server
 from synoptic.methods.base import Method
+from synoptic.models.multitask.saved import save_blocks
 
 
 def export_adapters(folder: Path, method: Method, server: Server, store: PersonalStore) -> list[Path]:
@@ -35,7 +36,8 @@ def export_adapters(folder: Path, method: Method, server: Server, store: Persona
     sent = method.broadcast(server)
     written += [_export_personal(folder, method, server, store, client, sent, words) for client in clients]
     about = About(
-        method=method.summary, pools_data=method.pools_data, words=words, sizes=sizes_of(bench.data),
+        method=method.summary, pools_data=method.pools_data, words=words, tasks=tasks_of(bench),
+        sizes=sizes_of(bench.data),
         shared=shared is not None, personal={client: bench.data.clients.name(client) for client in clients},
     )  # fmt: skip
     write_json(folder / ABOUT, about.model_dump(mode="json"))
@@ -43,11 +45,16 @@ def export_adapters(folder: Path, method: Method, server: Server, store: Persona
 
 
 def words_of(data: FederatedData) -> Words | None:
-    """Class names, which of them are novel, and the prompt; None where the data asks questions instead."""
+    """Class names, which of them are novel, and the prompt; None for questions and for several tasks."""
     if data.asks:
         return None
     novel = tuple(data.class_names[index] for index in data.novel_classes)
     return Words(classes=data.class_names, novel=novel, template=data.template)
+
+
+def tasks_of(bench: Bench) -> tuple[Task, ...]:
+    """All tasks of clients who have different ones."""
+    return () if bench.tasking is None else tuple(bench.tasking.model.tasks.values())
 
 
 def sizes_of(data: FederatedData) -> Sizes:
@@ -76,9 +83,8 @@ def _export_personal(
 
 
 def _write(one: TensorDict, folder: Path, bench: Bench, words: Words | None) -> None:
-    """In PEFT's format; blocks of a model of several tasks, for which PEFT has no names, as they are."""
+    """In PEFT's format; blocks of a model of several tasks, for which PEFT has no names, in ours."""
     if bench.tasking is None:
         export_peft(one, folder, bench.model, words)
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_tensors(folder / BLOCKS, leaves(one), {"format": "pt", "base": bench.model.fingerprint})
+        save_blocks(one, folder, bench.tasking.model)

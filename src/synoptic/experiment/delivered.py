@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from synoptic.adapters.peft_io import Words
 from synoptic.core import Section, SynopticError
 from synoptic.core.files import read_json
+from synoptic.data.tasks import Task
 from synoptic.experiment.records import RunRecord, read_run
+from synoptic.models.multitask.saved import BLOCKS
 
 ABOUT = "about.json"
-BLOCKS = "blocks.safetensors"
-"""The adapter of a model of several tasks, by tensor names: PEFT has no names for its blocks."""
 SHOWN = 10
 """Clients that an error names."""
 
@@ -55,7 +55,8 @@ class About(Section):
     Attributes:
         method: the method's line about itself.
         pools_data: whether the method put all clients' data in one place.
-        words: classes and prompt; None for an adapter that answers questions.
+        words: classes and prompt; None for an adapter that answers questions, or has several tasks.
+        tasks: all of the run, where its clients have different ones.
         sizes: of the data.
         shared: whether there is a shared adapter.
         personal: names of the clients that have an adapter of their own, by number.
@@ -65,6 +66,7 @@ class About(Section):
     method: str
     pools_data: bool
     words: Words | None
+    tasks: tuple[Task, ...] = ()
     sizes: Sizes
     shared: bool
     personal: dict[int, str]
@@ -82,6 +84,11 @@ class Delivered:
     def place(self) -> Path:
         """Where it lies below a folder of adapters."""
         return Path(self.kind) if self.client is None else Path(self.kind, folder_name(self.client))
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether it is of several tasks, so that it holds blocks and not what PEFT knows."""
+        return (self.folder / BLOCKS).exists()
 
 
 def finished(path: Path) -> RunRecord:
@@ -122,12 +129,8 @@ def again(run: RunRecord, error: SynopticError) -> SynopticError:
 
 
 def shared(run: RunRecord, about: About) -> Delivered | None:
-    """Everybody's adapter, if there is one.
-
-    Raises:
-        SynopticError: it is one of several tasks.
-    """
-    return Delivered("shared", _in_peft(run.folder.adapters / "shared")) if about.shared else None
+    """Everybody's adapter, if there is one."""
+    return Delivered("shared", run.folder.adapters / "shared") if about.shared else None
 
 
 def personal(run: RunRecord, about: About, client: str) -> Delivered:
@@ -139,21 +142,14 @@ def personal(run: RunRecord, about: About, client: str) -> Delivered:
         client: name or number.
 
     Raises:
-        SynopticError: that client has none, or one of several tasks.
+        SynopticError: that client has none.
     """
     known = about.personal
     name = client if client in known.values() else known.get(int(client)) if client.isdecimal() else None
     if name is None:
         fix = f"it has {listing(known.values())}" if known else "all its clients share one; leave out --client"
         raise SynopticError(f"the run {run.name} has no adapter of a client '{client}'", fix)
-    return Delivered("personal", _in_peft(run.folder.adapters / "personal" / folder_name(name)), name)
-
-
-def _in_peft(folder: Path) -> Path:
-    if (folder / BLOCKS).exists():
-        raise SynopticError(f"{folder} holds blocks of a model of several tasks, which PEFT does not know",
-                            f"take {BLOCKS} as it is: safetensors, by tensor names")  # fmt: skip
-    return folder
+    return Delivered("personal", run.folder.adapters / "personal" / folder_name(name), name)
 
 
 def listing(names: Collection[str]) -> str:

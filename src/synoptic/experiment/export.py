@@ -19,13 +19,16 @@ from synoptic.experiment.delivered import About, Delivered, again, finished, per
 from synoptic.experiment.records import RunRecord
 from synoptic.models.load import embedded, load_model
 from synoptic.models.merge import check_mergeable, merge, save_merged
+from synoptic.models.multitask.saved import BLOCKS, TaskNote, copy_blocks, read_blocks, read_task_note
 
 MERGED = "-merged"
 """What is added to ``shared`` and ``personal`` for whole models."""
 
 
 def export(run: Path, out: Path, client: str | None = None, merged: bool = False) -> list[Path]:
-    """Write a run's adapters as PEFT folders with model cards; either all of it is there afterwards or nothing.
+    """Write a run's adapters as folders with model cards; either all of it is there afterwards or nothing.
+
+    Folders are in PEFT's format; adapters of several tasks, which PEFT does not know, are folders of blocks.
 
     Args:
         run: folder of a finished run.
@@ -69,6 +72,8 @@ def public_name(base: str) -> str:
 
 def trial(folder: Path) -> str:
     """The command that tries what lies in an exported folder."""
+    if (folder / BLOCKS).exists():
+        return f"synoptic task {shlex.quote(str(folder))}"
     note = read_note(folder)
     asks = note is not None and note.words is None
     command, more = ("ask", '--image PICTURE --question "..."') if asks else ("predict", "PICTURE")
@@ -90,9 +95,12 @@ def _chosen(run: RunRecord, about: About, client: str | None) -> list[Delivered]
 
 def _read(run: RunRecord, which: Delivered) -> TensorDict:
     """The adapter, whole and of the run's own base; the base itself is not needed."""
+    note: Note | TaskNote | None
     try:
-        one = import_peft(which.folder)
-        note = read_note(which.folder)
+        if which.in_blocks:
+            one, note = read_blocks(which.folder)
+        else:
+            one, note = import_peft(which.folder), read_note(which.folder)
         base = run.summary["model"]["fingerprint"]
         if note is None or note.fingerprint != base:
             found = "no base" if note is None else f"the base {note.fingerprint}"
@@ -104,12 +112,21 @@ def _read(run: RunRecord, which: Delivered) -> TensorDict:
 
 def _write(run: RunRecord, about: About, which: Delivered, one: TensorDict, place: Path, command: str) -> None:
     base = public_name(run.recipe["model"])
+    if which.in_blocks:
+        card = write_card(
+            Subject(run, about, which, one, base, None, tasks=read_task_note(which.folder).tasks), command
+        )
+        copy_blocks(which.folder, place, base, card)
+        return
     config = which.folder / CONFIG
     family = read_json(config)["auto_mapping"]["base_model_class"] if config.exists() else None
     copy_peft(which.folder, place, base, write_card(Subject(run, about, which, one, base, family), command))
 
 
 def _write_merged(run: RunRecord, about: About, which: Delivered, one: TensorDict, place: Path, command: str) -> None:
+    if which.in_blocks:
+        raise SynopticError(f"the adapter in {which.folder} is of several tasks, and its blocks lie beside the weights "
+                            "of its base", "leave out --merged")  # fmt: skip
     check_mergeable(one)
     model = load_model(run.recipe["model"])
     import_peft(which.folder, model)

@@ -52,6 +52,8 @@ def _data(run: RunRecord, settings: Sequence[Setting]) -> list[Setting]:
     held: dict[str, Any] = run.recipe["data"]
     kept = {key: value for key, value in held.items() if value is not None}
     source, _, path = _source(settings).partition(":")
+    if "tasks" in (source, held["source"]):
+        return _tasks(held, settings, source or held["source"])
     if source not in ("", held["source"]):
         kept = {}
     elif path or _touched(settings, ("data", "path")):
@@ -60,6 +62,18 @@ def _data(run: RunRecord, settings: Sequence[Setting]) -> list[Setting]:
         kept = {key: value for key, value in kept.items() if key not in HOLDERS}
         kept |= {"clients": 1, "partition": {"kind": "iid"}}
     return [(("data", key), value) for key, value in kept.items()]
+
+
+def _tasks(held: dict[str, Any], settings: Sequence[Setting], source: str) -> list[Setting]:
+    """The same of several tasks: the run's sites, one of each kind, unless the newcomer has tasks of its own."""
+    if held["source"] != source:
+        several, alone = ("the run has", "the newcomer") if source != "tasks" else ("the newcomer has", "the run")
+        raise SynopticError(f"{several} several tasks and {alone} one", "name the newcomer's tasks with data.tasks.own"
+                            if source != "tasks" else "name data of the run's kind")  # fmt: skip
+    own = _touched(settings, ("data", "tasks", "own"))
+    kept = {key: value for key, value in held["tasks"].items() if not (own and key in ("own", "archetypes"))}
+    path = [] if _touched(settings, ("data", "path")) else [(("data", "path"), held["path"])]
+    return [(("data", "source"), source), *path, (("data", "tasks"), {**kept, "groups": 1})]
 
 
 def _source(settings: Sequence[Setting]) -> str:

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from tensordict import TensorDict
 
-from synoptic.adapters.peft_io import CONFIG, copy_peft, export_peft
-from synoptic.adapters.stack import names, size_bytes, trainable_names
+from synoptic.adapters.blocks import block_of
+from synoptic.adapters.stack import expand, leaves, names, size_bytes, trainable_names, without
 from synoptic.core import SynopticError
-from synoptic.core.files import read_json, write_json
 from synoptic.data.federated import FederatedData, build
-from synoptic.experiment.card import Subject, write_newcomer_card
+from synoptic.data.tasks import TaskData, checked_tasks
 from synoptic.experiment.checkpoint import newest_checkpoint
-from synoptic.experiment.deliver import words_of
-from synoptic.experiment.delivered import Delivered, Sizes, finished, listing, read_about
-from synoptic.experiment.export import public_name, whole_or_nothing
+from synoptic.experiment.delivered import finished, listing, read_about
+from synoptic.experiment.export import whole_or_nothing
 from synoptic.experiment.newcomer import newcomer_recipe
+from synoptic.experiment.onboarded import Onboarded, write_onboarded
 from synoptic.experiment.recipe import Recipe
 from synoptic.experiment.records import RunRecord
 from synoptic.federation.bench import Bench, make_bench
@@ -30,40 +26,14 @@ from synoptic.federation.local import LocalFederation
 from synoptic.federation.personal import Personal, PersonalStore
 from synoptic.federation.server import Server
 from synoptic.learning.fit import Fitted
+from synoptic.learning.problem import Stack, measured
 from synoptic.methods.base import Method, load_method, registry
 from synoptic.models.cache import Budget, parse_bytes
 from synoptic.models.load import shared_model
 
-RESULT = "onboarded.json"
-
-Measures = dict[str, dict[str, float]]
-"""Each quantity, as a mean over test examples, of ``base``, ``given`` and ``fitted``."""
-
-
-@dataclass(frozen=True)
-class Onboarded:
-    """What a newcomer got.
-
-    Attributes:
-        client: its name in its data.
-        examples, tests: how many it holds.
-        bytes_down: what it was given.
-        what: what it trained, in words.
-        steps: of training.
-        measures: on its own test examples.
-    """
-
-    client: str
-    examples: int
-    tests: int
-    bytes_down: int
-    what: str
-    steps: int
-    measures: Measures
-
 
 def onboard(run: Path, settings: Sequence[str], out: Path, client: str | None = None) -> Onboarded:
-    """Make an adapter for a newcomer and write it as a PEFT folder with a card; nothing of the run is changed.
+    """Make an adapter for a newcomer and write it to a folder with a card; nothing of the run is changed.
 
     Args:
         run: folder of a finished run.
@@ -82,18 +52,20 @@ def onboard(run: Path, settings: Sequence[str], out: Path, client: str | None = 
         raise SynopticError("reward models have no place for a newcomer: each client's own judges its own taste",
                             "train one on the newcomer's pairs with: synoptic run reward_model")  # fmt: skip
     data = build(recipe.data, recipe.seed)
+    if isinstance(data, TaskData):
+        checked_tasks([*read_about(record).tasks, *data.tasks])
     place = _place(data, client)
     bench = _bench(record, recipe, data)
-    shared = _broadcast(record, recipe, method, bench)
+    shared = _broadcast(record, recipe, method, bench, place)
     cohort = Cohort([place], bench, Personal(PersonalStore(), [place]), 0, method.personal)
     begun = method.newcomer(cohort, shared)
     if begun is None or shared is None:
         raise SynopticError(f"a run of {_called(recipe)} gives a newcomer nothing to begin with", _who_can())
-    start, patterns = begun
+    start, patterns = _completed(bench, place, *begun)
     fitted = cohort.fit(start, trainable=patterns)
     done = _told(bench, place, shared, start, fitted, patterns)
     with whole_or_nothing(out) as folder:
-        _write(record, recipe, data, fitted.stack[0], done, folder, _command(record, settings, client))
+        write_onboarded(record, recipe, bench, fitted.stack[0], done, folder, _command(record, settings, client))
     return done
 
 
@@ -119,13 +91,25 @@ def _bench(record: RunRecord, recipe: Recipe, data: FederatedData) -> Bench:
     return make_bench(model, data, recipe.what_is_adapted, recipe.train, recipe.seed, 1, budget)
 
 
-def _broadcast(record: RunRecord, recipe: Recipe, method: Method, bench: Bench) -> TensorDict | None:
-    """What the server of the run would send to a client now."""
+def _broadcast(record: RunRecord, recipe: Recipe, method: Method, bench: Bench, place: int) -> TensorDict | None:
+    """What the server of the run would send to this client now."""
     state, _, _ = newest_checkpoint(record.folder.checkpoints)
     federation = LocalFederation(method, bench, PersonalStore(), 1)
     server = Server(bench, federation, recipe.federation)
     server.state.load(state)
-    return method.broadcast(server)
+    shared = method.broadcast(server)
+    return shared if shared is None else bench.owned(shared, [place])
+
+
+def _completed(bench: Bench, place: int, start: TensorDict, patterns: list[str]) -> tuple[TensorDict, list[str]]:
+    """With fresh blocks, to be trained, for a task that nobody in the run had."""
+    if bench.tasking is None:
+        return start, patterns
+    fresh = without(expand(bench.new_adapter([place]), 1), names(start))
+    if not names(fresh):
+        return start, patterns
+    whole = TensorDict({**leaves(start), **leaves(fresh)}, batch_size=start.batch_size)
+    return whole, patterns if patterns == ["*"] else [*patterns, *trainable_names(fresh)]
 
 
 def _called(recipe: Recipe) -> str:
@@ -143,65 +127,49 @@ def _gives(kind: type[Method]) -> bool:
     """Whether runs with the method's default settings give a newcomer something."""
     method = kind()
     sends = method.has_shared or (kind.broadcast is not Method.broadcast and bool(method.personal))
-    return sends and kind.begin is not Method.begin and not kind.tasks_only
+    return sends and kind.begin is not Method.begin
 
 
 def _told(
     bench: Bench, place: int, shared: TensorDict, start: TensorDict, fitted: Fitted, patterns: list[str]
 ) -> Onboarded:
     clients = bench.data.clients
-    rows = clients.test(place)
-    measures: Measures = {}
-    for name, stack in (("base", {}), ("given", start), ("fitted", fitted.stack)):
-        scores = bench.problem.score(stack, rows, "local")
-        measures[name] = {quantity: float(scores[quantity].double().mean()) for quantity in bench.problem.quantities}
+    stacks: dict[str, Stack] = {"given": start, "fitted": fitted.stack}
+    if bench.tasking is None:
+        # Without blocks a model of several tasks has no heads.
+        stacks = {"base": {}, **stacks}
+    measures = {name: _measured(bench, place, stack) for name, stack in stacks.items()}
     return Onboarded(
-        clients.name(place), len(clients.train(place)), len(rows), size_bytes(shared), _what(shared, start, patterns),
-        int(fitted.steps[0]), measures,
+        clients.name(place), len(clients.train(place)), len(clients.test(place)), size_bytes(shared),
+        _what(shared, start, patterns, bench.tasking is not None), int(fitted.steps[0]), measures,
     )  # fmt: skip
 
 
-def _what(shared: TensorDict, start: TensorDict, patterns: list[str]) -> str:
+def _measured(bench: Bench, place: int, stack: Stack) -> dict[str, float]:
+    """Means over the newcomer's test examples; of several tasks one by one, the task's name before the quantity."""
+    data, problem = bench.data, bench.problem
+    found: dict[str, float] = {}
+    for split in data.local_splits:
+        rows = data.local_rows(place, split)
+        scores = problem.score(stack, rows, split) if len(rows) else {}
+        task = split.partition("/")[2]
+        found |= {f"{task} {quantity}".strip(): float(scores[quantity].double().mean())
+                  for quantity in measured(problem, split) if quantity in scores}  # fmt: skip
+    return found
+
+
+def _what(shared: TensorDict, start: TensorDict, patterns: list[str], several_tasks: bool) -> str:
     """What was trained, in words.
 
-    A factor of a pair is called A or B, and whatever else by its kind.
+    A factor of a pair is called A or B, and whatever else by its kind; of several tasks blocks by their names.
     """
     trained = trainable_names(start) if patterns == ["*"] else [name for name in patterns if name in names(start)]
     if set(trained) & set(names(shared)):
         return "a copy of the shared adapter"
+    if several_tasks:
+        return f"{', '.join(sorted({block_of(name) for name in trained}))}, of its own"
     kinds = {name.rpartition("/")[2] if "/lora/" in name else name.split("/")[1] for name in trained}
     return f"{' and '.join(sorted(kinds - {'scale'}))} of its own"
-
-
-def _write(
-    record: RunRecord, recipe: Recipe, data: FederatedData, one: TensorDict, done: Onboarded, folder: Path, command: str
-) -> None:
-    model, base = shared_model(recipe.model, recipe.compute.base_dtype), public_name(recipe.model)
-    export_peft(one, folder, model, words_of(data))
-    family = read_json(folder / CONFIG)["auto_mapping"]["base_model_class"] if (folder / CONFIG).exists() else None
-    about = read_about(record).model_copy(update={"words": words_of(data), "sizes": _sizes(data, done)})
-    subject = Subject(
-        _as_run(record, recipe, done), about, Delivered("personal", folder, done.client), one, base, family
-    )
-    copy_peft(folder, folder, base, write_newcomer_card(subject, done, recipe.train, command))
-    # A client's name may say who it is, and this folder may be given away.
-    write_json(folder / RESULT, {key: value for key, value in asdict(done).items() if key != "client"})
-
-
-def _as_run(record: RunRecord, recipe: Recipe, done: Onboarded) -> RunRecord:
-    """The run with the newcomer's data and measures in place of its own."""
-    measured: dict[str, Any] = {
-        key: {"personal/local/accuracy/mean": done.measures[name]["accuracy"]}
-        for key, name in (("before", "base"), ("metrics", "fitted"))
-    }
-    return replace(record, recipe=recipe.resolved(), summary={**record.summary, **measured, "clients": {}})
-
-
-def _sizes(data: FederatedData, done: Onboarded) -> Sizes:
-    held, origin = done.examples, data.origin
-    dropped = origin.dropped if origin is not None else 0
-    return Sizes(train=held, test=done.tests, clients=1, fewest=held, median=float(np.median([held])), most=held,
-                 dropped=dropped, domains=0, domain_names=())  # fmt: skip
 
 
 def _command(record: RunRecord, settings: Sequence[str], client: str | None) -> str:

@@ -15,7 +15,7 @@ from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
 from synoptic.data.sources.source import TEMPLATE
 from synoptic.data.table import ExampleTable, FileImages
-from synoptic.experiment.chosen import Chosen, base_alone, choose, existing, is_here
+from synoptic.experiment.chosen import Chosen, base_alone, choose, existing, is_here, refuse_tasks
 from synoptic.learning.classifier import Classifier, ImageRows
 from synoptic.models.dual_encoder import DualEncoder
 from synoptic.models.load import shared_model
@@ -78,6 +78,7 @@ def predict(
     if top < 1:
         raise SynopticError(f"the {top} likeliest classes are none", "ask for at least 1")
     chosen = choose(adapter, base, client)
+    refuse_tasks(chosen, adapter)
     if chosen.words is None and is_here(chosen.base):
         # That it asks for questions helps more than that classes are missing.
         _dual_encoder(chosen.base, adapter)
@@ -87,7 +88,7 @@ def predict(
     one = import_peft(chosen.folder, model) if chosen.folder is not None else None
     shares = probabilities(model, one, paths, [prompt.replace("{}", name) for name in names])
     return Predictions(model.name, model.fingerprint, prompt, names, tuple(
-        Prediction(path, _best(row, names, top)) for path, row in zip(paths, shares, strict=True)
+        Prediction(path, best(row, names, top)) for path, row in zip(paths, shares, strict=True)
     ))  # fmt: skip
 
 
@@ -112,7 +113,8 @@ def probabilities(
     return logits_1NC[0].softmax(-1)
 
 
-def _best(row_C: torch.Tensor, names: Sequence[str], top: int) -> tuple[Guess, ...]:
+def best(row_C: torch.Tensor, names: Sequence[str], top: int) -> tuple[Guess, ...]:
+    """The likeliest names of one row of probabilities ``[C]``, likeliest first."""
     values, places = row_C.topk(min(top, len(names)))
     return tuple(Guess(names[place], float(value)) for value, place in zip(values, places.tolist(), strict=True))
 

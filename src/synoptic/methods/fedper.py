@@ -14,10 +14,10 @@ from typing import Literal
 from pydantic import Field
 from tensordict import TensorDict
 
-from synoptic.adapters.stack import expand, leaves, names
+from synoptic.adapters.stack import expand, leaves, names, without
 from synoptic.federation.kinds import ask_kinds, averaged, mean_loss
 from synoptic.methods.base import Cohort, Method, Replies, Section, Server, task
-from synoptic.methods.fedper_parts import declared, kept, trained_of, without
+from synoptic.methods.fedper_parts import declared, kept, trained_of
 
 OWN = "own"
 

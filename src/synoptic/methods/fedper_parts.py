@@ -47,12 +47,6 @@ def kept(one: TensorDict, own: str | tuple[str, ...]) -> list[str]:
     return sorted(chosen | scales)
 
 
-def without(stack: TensorDict, some: Iterable[str]) -> TensorDict:
-    """The other tensors; no copy."""
-    taken = set(some)
-    return stack.select(*(name for name in names(stack) if name not in taken))
-
-
 def trained_of(stack: TensorDict) -> list[str]:
     """What an optimiser may move; nothing of nothing."""
     return [name for name in names(stack) if not name.endswith("/scale")]

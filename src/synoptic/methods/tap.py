@@ -126,6 +126,10 @@ class TAP(Method):
         """Each client's X."""
         return self._own(cohort)
 
+    def newcomer(self, cohort: Cohort, shared: TensorDict | None) -> tuple[TensorDict, list[str]] | None:
+        """A copy of the federated blocks: what somebody takes over who takes part for the first time."""
+        return None if shared is None else (expand(shared, len(cohort)), ["*"])
+
     def _own(self, cohort: Cohort) -> TensorDict:
         """X ``[K]``; at first everybody's fresh blocks, as `synoptic.methods.local` has them."""
         return cohort.personal.adapter(MODEL, cohort.bench.new_adapter(cohort.clients))

@@ -51,6 +51,11 @@ class Preprocess:
         result: Tensor = self._processor(images=_coloured(images), return_tensors="pt")["pixel_values"]
         return result
 
+    def pictures(self, pixels: Tensor) -> NDArray[np.uint8]:
+        """The way back: pixels ``[N, 3, H, W]`` as uint8 pictures ``[N, H, W, 3]``, cut off at black and white."""
+        shown = (pixels.float().cpu() * self._std + self._mean) / self._factor
+        return shown.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
 
 def _coloured(images: Sequence[Image] | NDArray[Any]) -> list[Any]:
     # Not every processor converts grey and palette pictures itself.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from synoptic.adapters.peft_io import Words
+from synoptic.experiment.card import tasks
 from synoptic.experiment.card.subject import Subject, bullets, counted
 from synoptic.experiment.display.numbers import bytes_text, seconds_text
 from synoptic.experiment.records import flat
@@ -16,6 +17,9 @@ SHOWN = 20
 
 def data(subject: Subject) -> Iterator[str]:
     """Where the examples came from, how many there were, and how they were shared out."""
+    if subject.tasks:
+        yield from tasks.data(subject)
+        return
     sizes, spec = subject.about.sizes, subject.run.recipe["data"]
     domains = f" ({', '.join(sizes.domain_names)})" if sizes.domain_names else ""
     yield bullets(
@@ -31,6 +35,9 @@ def data(subject: Subject) -> Iterator[str]:
 def examples(subject: Subject) -> Iterator[str]:
     """Where the examples came from, what they are, and how many there were."""
     about, spec = subject.about, subject.run.recipe["data"]
+    if subject.tasks:
+        yield from tasks.examples(subject, spec)
+        return
     yield f"source: {_source(spec)}"
     yield from _classes(about.words) if about.words is not None else _questions(spec)
     dropped = f"; {about.sizes.dropped:,} left out of training because the test part has the same picture"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from synoptic.experiment.card import tasks
 from synoptic.experiment.card.subject import Subject
 from synoptic.experiment.display.numbers import value_text
 
@@ -26,6 +27,9 @@ AVERAGES = {
 
 def metrics(subject: Subject) -> Iterator[str]:
     """Accuracies before and after training."""
+    if subject.tasks:
+        yield from tasks.metrics(subject)
+        return
     before = subject.run.summary.get("before", {})
     how = ("An answer counts as right when greedy decoding gives exactly the reference answer." if subject.asks
            else "A picture is classified among the names of its split's own classes.")  # fmt: skip
@@ -72,13 +76,16 @@ def definition(metric: str, asks: bool = False) -> str:
 def limits(subject: Subject) -> Iterator[str]:
     """What the figures do not say, and what got worse."""
     what = "answering questions about pictures" if subject.asks else "classifying pictures by class names"
+    if subject.tasks:
+        what = f"the {'task' if len(subject.tasks) == 1 else 'tasks'} {', '.join(task.name for task in subject.tasks)}"
     yield (f"Made for {what}, like those of its data, and for research on federated "
            "learning. Tried on the test part of that data and on nothing else; not for uses where a wrong answer "
            "harms somebody.")  # fmt: skip
     before = subject.run.summary.get("before", {})
     worse = [name for name, value in accuracies(subject).items() if value < before.get(name, value)]
+    worse, word = (tasks.worse(subject), "Worse") if subject.tasks else (worse, "Lower")
     if worse:
-        yield f"Lower than before training: {', '.join(f'`{name}`' for name in worse)}."
+        yield f"{word} than before training: {', '.join(f'`{name}`' for name in worse)}."
     yield ("The figures are of one seed. Another seed gives another split and other figures; `synoptic compare` tells "
            "how much they vary. What the base gets wrong or has prejudices about, an adapter this small mostly "
            "keeps.")  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from synoptic.experiment.card import tasks
 from synoptic.experiment.card.data import examples
 from synoptic.experiment.card.metrics import limits
 from synoptic.experiment.card.page import assembled, facts, load
@@ -13,7 +14,7 @@ from synoptic.experiment.display.numbers import bytes_text, value_text
 from synoptic.learning.spec import TrainSpec
 
 if TYPE_CHECKING:
-    from synoptic.experiment.onboard import Onboarded
+    from synoptic.experiment.onboarded import Onboarded
 
 
 def write_newcomer_card(subject: Subject, done: Onboarded, train: TrainSpec, command: str) -> str:
@@ -27,9 +28,9 @@ def write_newcomer_card(subject: Subject, done: Onboarded, train: TrainSpec, com
     """
     return assembled(subject, _head(subject), [
         ("Load it", load(subject)),
-        ("Data of the newcomer", [bullets(*examples(subject)), "This card does not name it."]),
+        ("Data of the newcomer", _data(subject)),
         ("Training of the newcomer", _training(subject, done, train)),
-        ("Metrics", _metrics(done.measures, subject.asks)),
+        ("Metrics", _metrics(done.measures, subject)),
         ("Privacy", _privacy(done)),
         ("Use and limits", limits(subject)),
         ("How this folder was made", _made(command)),
@@ -52,14 +53,23 @@ def _training(subject: Subject, done: Onboarded, train: TrainSpec) -> Iterator[s
     )
 
 
-def _metrics(measures: Mapping[str, Mapping[str, float]], asks: bool) -> Iterator[str]:
-    how = ("an answer counts as right when greedy decoding gives exactly the reference answer" if asks
+def _data(subject: Subject) -> Iterator[str]:
+    if subject.tasks:
+        yield tasks.table(subject)
+    yield bullets(*examples(subject))
+    yield "This card does not name it."
+
+
+def _metrics(measures: Mapping[str, Mapping[str, float]], subject: Subject) -> Iterator[str]:
+    how = ("an answer counts as right when greedy decoding gives exactly the reference answer" if subject.asks
            else "a picture is classified among the names of the newcomer's trained classes")  # fmt: skip
-    yield (f"On the newcomer's own test examples; {how}. *base* is the untouched base, *given* the adapter before the "
+    how = "a label or a text counts as right when it is exactly the reference" if subject.tasks else how
+    base = "*base* is the untouched base, " if "base" in measures else ""
+    yield (f"On the newcomer's own test examples; {how}. {base}*given* is the adapter before the "
            "newcomer trained, *fitted* the one in this folder.")  # fmt: skip
     lines = [f"| | {' | '.join(measures)} |", f"|---|{'---|' * len(measures)}"]
     for quantity in next(iter(measures.values())):
-        values = [value_text(f"/{quantity}/", measured[quantity]) for measured in measures.values()]
+        values = [value_text(f"/{quantity.rpartition(' ')[2]}/", measured[quantity]) for measured in measures.values()]
         lines.append(f"| {quantity} | {' | '.join(values)} |")
     yield "\n".join(lines)
 

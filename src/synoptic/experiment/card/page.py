@@ -8,6 +8,7 @@ from typing import Any
 
 from synoptic.adapters.peft_card import is_hub_id, loading
 from synoptic.adapters.stack import names, size_bytes, trainable_names
+from synoptic.experiment.card import tasks
 from synoptic.experiment.card.data import cost, data, training
 from synoptic.experiment.card.metrics import limits, metrics
 from synoptic.experiment.card.privacy import privacy
@@ -59,7 +60,7 @@ def _wrapped(paragraph: str) -> str:
 
 
 def _front_matter(subject: Subject) -> str:
-    kinds = sorted({name.split("/")[1] for name in names(subject.one)})
+    kinds = sorted({name.split("/")[1] for name in names(subject.one)}) if not subject.tasks else ["multi-task"]
     library = "transformers" if subject.merged else "peft" if subject.family else "synoptic"
     lines = ["---"]
     lines += [f"base_model: {subject.base}"] if is_hub_id(subject.base) else []
@@ -69,6 +70,8 @@ def _front_matter(subject: Subject) -> str:
 
 
 def _pipeline(subject: Subject) -> str:
+    if subject.tasks:
+        return tasks.pipeline(subject)
     return "image-text-to-text" if subject.asks else "zero-shot-image-classification"
 
 
@@ -95,6 +98,10 @@ def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
     towers = {"vision": "vision tower", "connector": "connector", "text": "language decoder"}
     for tower, title in towers.items() if subject.asks else (("vision", "vision tower"), ("text", "text tower")):
         yield title, _adapted(subject.run.recipe["adapter"].get(tower) or {})
+    if subject.tasks:
+        sizes = subject.run.recipe["adapter"]["backbone"]
+        yield "backbone", f"low-rank blocks of rank {sizes['rank']}; heads of rank {sizes['head_rank']}"
+        yield "tasks", ", ".join(f"`{task.name}`" for task in subject.tasks)
     count = sum(one[name].numel() for name in trainable_names(one))
     yield "size", f"{count:,} trained values, {bytes_text(size_bytes(one))}"
     yield "run", f"recipe `{summary['recipe_hash']}`, seed {subject.run.seed}"
@@ -137,6 +144,14 @@ def load(subject: Subject) -> Iterator[str]:
     elif subject.family is not None:
         yield "With plain `transformers` and `peft`:"
         yield loading(base, subject.family, HERE).strip()
+    if subject.tasks:
+        yield "With Synoptic, from the command line:"
+        yield f"```\n{tasks.commands(subject, HERE, '' if known else f' --base {base}')}\n```"
+        yield "Or in a program, where `model.read` and its heads take what the blocks make of pictures and texts:"
+        yield _code("from pathlib import Path", "from synoptic.models.load import load_model",
+                    "from synoptic.models.multitask import open_blocks",
+                    f'model, blocks = open_blocks(Path("{HERE}"), load_model("{base}"))')  # fmt: skip
+        return
     beyond = [] if subject.merged else sorted({_short(name) for name in names(subject.one) if _beyond(name, subject)})
     if beyond:
         yield (f"PEFT has no form for {', '.join(f'`{name}`' for name in beyond)}, kept in "

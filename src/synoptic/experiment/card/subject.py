@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tensordict import TensorDict
 
+from synoptic.data.tasks import Task
 from synoptic.experiment.delivered import About, Delivered
 from synoptic.experiment.records import RunRecord
 
@@ -21,6 +22,7 @@ class Subject:
         base: what the base is called outside this machine.
         family: the base's class in ``transformers``; None where there is nothing that plain PEFT loads.
         merged: whether the folder holds a whole model.
+        tasks: what it is for, if it is of several tasks.
     """
 
     run: RunRecord
@@ -30,11 +32,12 @@ class Subject:
     base: str
     family: str | None
     merged: bool = False
+    tasks: tuple[Task, ...] = ()
 
     @property
     def asks(self) -> bool:
-        """Whether the adapter answers questions; else it tells classes apart."""
-        return self.about.words is None
+        """Whether the adapter answers questions; else it tells classes apart, or has several tasks."""
+        return self.about.words is None and not self.tasks
 
 
 def bullets(*lines: str | None) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 from synoptic.experiment.display.numbers import bytes_text, value_text
 
 if TYPE_CHECKING:
-    from synoptic.experiment.onboard import Onboarded
+    from synoptic.experiment.onboarded import Onboarded
 
 
 def show_onboarded(console: Console, done: Onboarded) -> None:
@@ -23,6 +23,6 @@ def show_onboarded(console: Console, done: Onboarded) -> None:
     for name in done.measures:
         table.add_column(name, justify="right", no_wrap=True)
     for quantity in next(iter(done.measures.values())):
-        values = [value_text(f"/{quantity}/", measured[quantity]) for measured in done.measures.values()]
-        table.add_row(quantity, *values)
+        metric = f"/{quantity.rpartition(' ')[2]}/"
+        table.add_row(quantity, *(value_text(metric, measured[quantity]) for measured in done.measures.values()))
     console.print(table)
