@@ -9,6 +9,7 @@ import torch
 from tensordict import TensorDict
 
 from rooms import bench, digits, same, serve
+from synoptic.adapters.stack import names
 from synoptic.core import SynopticError
 from synoptic.federation.cohort import Cohort, PersonalLeak, task
 from synoptic.federation.message import Replies
@@ -79,6 +80,43 @@ def test_what_is_made_anew_from_it_and_constants_may_leave() -> None:
         return TensorDict({"w": kept(cohort)["p/w"] * 2, "scale": kept(cohort)["p/scale"]}, [len(cohort)])
 
     assert len(serve(Keeper(shared), bench(digits())).ask("train")) == 4
+
+
+class Trainer:
+    """Trains from a broadcast, keeps what came of it, and replies with what ``sent`` makes of that the next time."""
+
+    personal = ()
+
+    def __init__(self, sent: Callable[[Cohort, TensorDict], TensorDict]) -> None:
+        self.sent = sent
+
+    @task
+    def train(self, cohort: Cohort, adapter: TensorDict) -> Replies:
+        reply = cohort.reply(adapter=self.sent(cohort, cohort.fit(adapter).stack))
+        if "own" not in cohort.personal:
+            cohort.personal["own"] = cohort.fit(adapter).stack
+        return reply
+
+
+def overwritten(cohort: Cohort, stack: TensorDict) -> TensorDict:
+    entries = cohort.personal.entries
+    if "own" in entries[0]:
+        for name in names(stack):
+            stack[name].copy_(torch.stack([entry["own"][name] for entry in entries]))
+    return stack
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_what_is_trained_from_a_broadcast_may_equal_what_is_kept_but_not_be_written_from_it(size: int) -> None:
+    for sent, leaves in ((lambda cohort, stack: stack, False), (overwritten, True)):
+        server = serve(Trainer(sent), bench(digits()), stack=size)
+        adapter = server.bench.new_adapter()
+        server.ask("train", adapter=adapter)
+        if leaves:
+            with pytest.raises(PersonalLeak, match="of client 0 is personal"):
+                server.ask("train", adapter=adapter)
+        else:
+            assert len(server.ask("train", adapter=adapter)) == 4
 
 
 @pytest.mark.parametrize("size", [1, 3, 99])

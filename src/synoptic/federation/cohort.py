@@ -57,8 +57,9 @@ class Cohort:
         self.work: Work = {}
         self._scope = tuple(scope)
         # What was trained from a broadcast alone. A client who is alone with its data may find the same values again
-        # that it once took over for itself, and these are no secret. Held, so that their addresses stay theirs.
-        self._trained: dict[int, Tensor] = {}
+        # that it once took over for itself, and these are no secret. Held, so that their addresses stay theirs, with
+        # how often they had been written to, since a task may write something else into them.
+        self._trained: dict[int, tuple[Tensor, int]] = {}
 
     def __len__(self) -> int:
         return len(self.clients)
@@ -150,7 +151,8 @@ class Cohort:
             stack, plans, loss if watch is None else watched(loss, watch), bench.train, rate, trainable, penalty
         )
         if plain:
-            self._trained |= {tensor.untyped_storage().data_ptr(): tensor for tensor in leaves(fitted.stack).values()}
+            self._trained |= {tensor.untyped_storage().data_ptr(): (tensor, tensor._version)
+                              for tensor in leaves(fitted.stack).values()}  # fmt: skip
         seen = sum(len(rows) for steps in plans for rows in steps)
         add_work(self.work, {"steps": float(fitted.steps.sum()), "examples": float(seen)})
         return fitted
@@ -183,7 +185,8 @@ class Cohort:
                                    "and may not leave the client", "reply with shared tensors only")  # fmt: skip
 
     def _of_broadcast(self, tensor: Tensor) -> bool:
-        return tensor.untyped_storage().data_ptr() in self._trained
+        trained, version = self._trained.get(tensor.untyped_storage().data_ptr(), (None, 0))
+        return trained is not None and trained._version == version
 
 
 class PersonalLeak(SynopticError):
