@@ -180,6 +180,32 @@ def test_results_read_well_in_a_narrow_terminal(width: int) -> None:
     assert not any("loss" in name for name in rows)
 
 
+TASKED = {
+    "shared/domain/ripe/accuracy/mean": 0.9, "shared/local/ripe/accuracy/mean": 0.5,
+    "shared/local/ripe/accuracy/worst": 0.25, "shared/local/ripe/loss/mean": 1.0, "shared/local/looks/error/mean": 0.125,
+    "shared/local/ripe/skill/mean": 0.1, "shared/local/skill/mean": 0.25, "shared/local/skill/worst": -0.5,
+    "personal/local/ripe/accuracy/mean": 0.75, "personal/local/looks/error/mean": 0.0625,
+    "personal/local/skill/mean": 0.5, "personal/local/skill/worst": 0.25,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_several_tasks_have_a_row_each_and_a_column_for_each_model(width: int) -> None:
+    console = paper(width)
+    summary = {**SUMMARY, "metrics": TASKED, "before": {"shared/local/ripe/accuracy/mean": 0.125}}
+    show_result(console, Path("runs/x"), summary)
+    shown = text(console).splitlines()
+    assert all(len(line) <= width for line in shown)
+    rows = {line[:20].strip(): line[20:].split() for line in shown[2:6]}
+    early = ["12.5", "%"] if width == 100 else []
+    assert rows == {
+        "ripe accuracy": ["50.0", "%", *early, "75.0", "%"], "looks error": ["0.125", "0.0625"],
+        "skill, mean of tasks": ["0.25", "0.5"], "skill, worst task": ["-0.5", "0.25"],
+    }  # fmt: skip
+    assert "bytes up" in text(console)
+    assert headlines(TASKED) == "shared/local skill 0.25  personal/local skill 0.5"
+
+
 def client(number: int, val: int = 0, domains: tuple[str, ...] = ()) -> ClientRow:
     return ClientRow(f"client-{number}", 10 + number, val, 5, 3, domains, 0.5, "red [b]circle")
 

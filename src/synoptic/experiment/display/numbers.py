@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_HEADLINES = ("shared/base", "personal/local")
+_HEADLINES = ("shared/base", "shared/local", "personal/local")
 
 
 def bytes_text(count: float) -> str:
@@ -35,10 +35,15 @@ def value_text(name: str, value: float) -> str:
 
 
 def headlines(metrics: Mapping[str, float]) -> str:
-    """The one or two numbers to watch: utilities where they are known, else accuracies, else a preference; or empty."""
-    for quantity in ("utility", "accuracy", "preference"):
+    """The one or two numbers to watch; or empty.
+
+    Utilities where they are known, of several tasks their skill, else accuracies, else a preference.
+    """
+    for quantity in ("utility", "skill", "accuracy", "preference"):
         end = f"/{quantity}/mean"
         found = [f"{split}{end}" for split in _HEADLINES if f"{split}{end}" in metrics]
+        if f"shared/base{end}" in found:
+            found = [name for name in found if not name.startswith("shared/local")]
         found = found or [name for name in metrics if name.endswith(end)][:1]
         if found:
             what = "" if quantity == "accuracy" else f" {quantity}"

@@ -29,25 +29,53 @@ SHOWN = 20
 
 
 def show_result(console: Console, folder: Path, summary: Mapping[str, Any]) -> None:
-    """Accuracies, bytes, seconds, and where the rest lies."""
-    table = _table()
-    table.add_column(f"after round {summary['rounds']}")
-    table.add_column("", justify="right", no_wrap=True)
-    before: Mapping[str, float] = summary.get("before", {}) if console.width >= WIDE else {}
-    if before:
-        table.add_column("before", justify="right", no_wrap=True)
+    """Accuracies, of several tasks what each is measured by; bytes, seconds, and where the rest lies."""
     metrics: Mapping[str, float] = summary["metrics"]
-    for name, value in metrics.items():
-        if any(f"/{quantity}/" in name for quantity in ("accuracy", "preference", "utility")):
-            start = [value_text(name, before[name])] if name in before else []
-            table.add_row(name, value_text(name, value), *start)
+    before: Mapping[str, float] = summary.get("before", {}) if console.width >= WIDE else {}
+    title, table = f"after round {summary['rounds']}", _table()
+    console.print()
+    if any("/local/skill/" in name for name in metrics):
+        console.print(_by_task(title, metrics, before))
+        table.add_column("")
+        table.add_column("", justify="right", no_wrap=True)
+    else:
+        table.add_column(title)
+        table.add_column("", justify="right", no_wrap=True)
+        if before:
+            table.add_column("before", justify="right", no_wrap=True)
+        for name, value in metrics.items():
+            if any(f"/{quantity}/" in name for quantity in ("accuracy", "preference", "utility")):
+                start = [value_text(name, before[name])] if name in before else []
+                table.add_row(name, value_text(name, value), *start)
     table.add_row("bytes up", bytes_text(summary["bytes"]["up"]))
     table.add_row("bytes down", bytes_text(summary["bytes"]["down"]))
     for name, seconds in summary["seconds"].items():
         table.add_row(f"time, {name}", seconds_text(seconds))
-    console.print()
     console.print(table)
     console.print(Text(f"run folder: {folder}"), soft_wrap=True)
+
+
+def _by_task(title: str, metrics: Mapping[str, float], before: Mapping[str, float]) -> Table:
+    """Means over the clients who have a task, on their own test examples, a row for each task."""
+    rows = {}
+    for name in metrics:
+        model, _, rest = name.partition("/local/")
+        task, _, quantity = rest.removesuffix("/mean").partition("/")
+        if rest.endswith("/mean") and quantity in ("accuracy", "error"):
+            rows[f"{task} {quantity}"] = f"local/{rest}"
+    rows |= {"skill, mean of tasks": "local/skill/mean", "skill, worst task": "local/skill/worst"}
+    models = [model for model in ("shared", "personal") if f"{model}/local/skill/mean" in metrics]
+    table = _table()
+    table.add_column(title, overflow="fold")
+    for model in models:
+        table.add_column(model, justify="right", no_wrap=True)
+        if before:
+            table.add_column("before", justify="right", no_wrap=True)
+    sides = (metrics, before) if before else (metrics,)
+    for row, rest in rows.items():
+        names = [f"{model}/{rest}" for model in models]
+        table.add_row(row, *(value_text(name, side[name]) if name in side else "" for name in names for side in sides))
+    return table
 
 
 def show_clients(console: Console, rows: Sequence[ClientRow], summary: Mapping[str, Any]) -> None:
