@@ -182,7 +182,8 @@ def test_results_read_well_in_a_narrow_terminal(width: int) -> None:
 
 TASKED = {
     "shared/domain/ripe/accuracy/mean": 0.9, "shared/local/ripe/accuracy/mean": 0.5,
-    "shared/local/ripe/accuracy/worst": 0.25, "shared/local/ripe/loss/mean": 1.0, "shared/local/looks/error/mean": 0.125,
+    "shared/local/ripe/accuracy/worst": 0.25, "shared/local/ripe/loss/mean": 1.0,
+    "shared/local/looks/error/mean": 0.125,
     "shared/local/ripe/skill/mean": 0.1, "shared/local/skill/mean": 0.25, "shared/local/skill/worst": -0.5,
     "personal/local/ripe/accuracy/mean": 0.75, "personal/local/looks/error/mean": 0.0625,
     "personal/local/skill/mean": 0.5, "personal/local/skill/worst": 0.25,
