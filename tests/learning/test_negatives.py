@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
 
 import answerers
 import helpers
-from aligned import aligning_bench, tastes
-from synoptic.adapters.stack import leaves
+from aligned import LORA, aligning_bench, tastes
+from synoptic.adapters.spec import AdapterSpec
+from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
 from synoptic.data.table import ExampleTable
@@ -36,11 +38,18 @@ def given() -> ExampleTable:
     return tastes().train
 
 
-def test_it_is_what_the_base_says_at_temperature_one() -> None:
+def policy() -> TensorDict:
+    """A policy that says other things than its base."""
+    return helpers.randomised(base().new_adapter(AdapterSpec.model_validate(LORA), 0), 0, 0.5)
+
+
+@pytest.mark.parametrize("one", [None, policy()], ids=["base", "policy"])
+def test_it_is_what_the_policy_says_at_temperature_one(one: TensorDict | None) -> None:
     """Row by row, against plain sampling."""
+    worn = {} if one is None else leaves(expand(one, 1))
     table, words = given(), given().words
     assert words is not None and words.rejected is not None
-    found = rejected(with_own_negatives(base(), table, ROWS, 1.0, 3))
+    found = rejected(with_own_negatives(base(), table, ROWS, 1.0, 3, one))
     longest = max(len(base().tokenizer(text)["input_ids"]) for text in [*words.answers, *words.rejected])
     how = Decoding(1, longest + 1, temperature=1.0)
     for row in ROWS:
@@ -48,8 +57,13 @@ def test_it_is_what_the_base_says_at_temperature_one() -> None:
         stream = generator(3, "negatives", picture, words.questions[row], words.answers[row])
         torch.rand((), generator=stream)
         alone = AnswerRows(base(), table, ROWS, None)
-        said = answer(base(), {}, alone, np.array([[row]]), how, [stream]).texts[0][0]
+        said = answer(base(), worn, alone, np.array([[row]]), how, [stream]).texts[0][0]
         assert found[row] == (said if said.strip() else words.rejected[row])
+
+
+def test_a_policy_says_other_things_than_its_base() -> None:
+    both = [rejected(with_own_negatives(base(), given(), ROWS, 1.0, 3, one)) for one in (None, policy())]
+    assert both[0] != both[1]
 
 
 def test_a_row_gets_the_same_wherever_it_stands() -> None:

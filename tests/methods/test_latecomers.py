@@ -11,10 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensordict import TensorDict
 
 import answerers
 from aligned import SETTINGS, TASTES, aligning, aligning_bench, tastes
-from rooms import play, serve
+from rooms import furthest, play, same, serve
+from synoptic.adapters.stack import size_bytes
 from synoptic.core import SynopticError
 from synoptic.core.files import digest
 from synoptic.experiment.recipe import Recipe, load_recipe
@@ -23,6 +25,7 @@ from synoptic.federation.local import LocalFederation
 from synoptic.federation.message import Failure, Replies, encode
 from synoptic.federation.personal import PersonalStore
 from synoptic.federation.server import Server
+from synoptic.learning.negatives import with_own_negatives
 from synoptic.learning.routing import Statistics
 from synoptic.methods.latecomers import Told
 from synoptic.methods.mor import MoR, unpacked
@@ -70,6 +73,45 @@ def test_whoever_comes_late_learns_what_it_missed_and_is_asked_from_then_on(rout
         both = (unpacked(one.state.router) for one in (server, prompt))
         first, second = (one.logits(torch.ones(2, one.weight.shape[1])) for one in both)
         torch.testing.assert_close(first, second)
+
+
+NEGATIVES = {"judges": [{"negatives": 1.0}], "demonstrate": {"epochs": 1, "steps": 4, "lr": 0.05}, "router": "uniform"}
+
+
+def test_whoever_draws_worse_answers_is_sent_the_policy_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are drawn with what the server has imitated, not with the bare base; a latecomer gets it when it comes."""
+    drawn: list[TensorDict | None] = []
+
+    def noting(model: Any, table: Any, order: Any, share: float, seed: int, policy: TensorDict | None = None) -> Any:
+        drawn.append(policy)
+        return with_own_negatives(model, table, order, share, seed, policy)
+
+    monkeypatch.setattr("synoptic.learning.judges.with_own_negatives", noting)
+    server, store, asked = step_by_step(aligning(MoR, late=4, **TWO, **NEGATIVES), 5, stack=1)
+    assert asked == [[], [], [0, 1], [0, 1], [0, 1, 2]]
+    assert server.state.prepared.tolist() == [1, 1, 1]
+    assert server.ledger.summary()["by_kind"]["prepare.policy"]["down"] == 3 * size_bytes(server.state.reference)
+    assert all(policy is not None and same(policy, server.state.reference) for policy in drawn)
+    _, everybody, _ = step_by_step(aligning(MoR, **TWO, **NEGATIVES), 3, stack=3)
+    for client in range(3):
+        one, other = (where.load(client)["judge"] for where in (store, everybody))
+        assert furthest(one, other) < 1e-5  # type: ignore[arg-type]
+
+
+def test_whoever_could_not_be_sent_the_policy_learns_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver = LocalFederation.deliver
+
+    def delivered(on: LocalFederation, name: str, clients: Any, round_: int, payload: Any) -> list[Replies]:
+        if name == "prepare" and round_ == 0:
+            gone = Replies([], {}, [Failure(1, round_, name, "the line is dead")])
+            return [*deliver(on, name, [0, 2], round_, payload), gone]
+        return deliver(on, name, clients, round_, payload)
+
+    monkeypatch.setattr(LocalFederation, "deliver", delivered)
+    server, _, asked = step_by_step(aligning(MoR, **TWO, **NEGATIVES), 3)
+    assert server.state.prepared.tolist() == [1, 1, 1]
+    assert asked[2] == [0, 1, 2]
+    assert server.state.missed[:, 1].tolist() == [1, 0], "it is there, with one round of its pairs fewer"
 
 
 def test_whoever_fails_is_tried_in_every_round(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,9 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from synoptic.adapters.spec import AdapterSpec
+from synoptic.adapters.stack import leaves
 from synoptic.core import SynopticError
+from synoptic.core.files import digest
 from synoptic.data.federated import FederatedData
 from synoptic.data.parcel import Parcel
 from synoptic.data.table import ExampleTable
@@ -42,7 +44,10 @@ class JudgeSpec(RewardSpec):
     script: str | None = Field(None, description="module:function that gives scores; nothing is trained then")
     adapter: AdapterSpec = Field(AdapterSpec(), description="what is tuned of its base, beside the scalar head")
     negatives: float = Field(
-        0.0, ge=0, le=1, description="share of worse answers that the policy's base draws, in place of those given"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of worse answers that the policy draws before it is aligned, in place of given ones",
     )
 
     @model_serializer(mode="wrap")
@@ -72,21 +77,22 @@ class Judges:
         self._data = data
         self._cache = cache
         self._seed = seed
-        self._scorers: dict[tuple[str, str], Scorer] = {}
+        self._scorers: dict[tuple[str, str, str], Scorer] = {}
         self._shown: dict[str, ExampleTable] = {}
 
     def new_adapter(self, spec: JudgeSpec) -> TensorDict:
         """A fresh reward model, which gives everything the same score."""
         return new_reward_adapter(self._base(spec), spec.adapter, spec, self._seed)
 
-    def scorer(self, spec: JudgeSpec, table: ExampleTable) -> Scorer:
-        """Scores of a table's rows."""
-        key = (spec.model_dump_json(), table.fingerprint)
+    def scorer(self, spec: JudgeSpec, table: ExampleTable, policy: TensorDict | None = None) -> Scorer:
+        """Scores of a table's rows; ``policy`` is what the base wears when it draws worse answers."""
+        drawn_by = "" if policy is None or not spec.negatives else digest(*leaves(policy).values())
+        key = (spec.model_dump_json(), table.fingerprint, drawn_by)
         if key not in self._scorers:
             own = table is self._data.train
             order, starts = neighbours(self._data.clients) if own else (np.arange(len(table)), None)
             if own and spec.negatives:
-                table = with_own_negatives(self._model, table, order, spec.negatives, self._seed)
+                table = with_own_negatives(self._model, table, order, spec.negatives, self._seed, policy)
             self._scorers[key] = Scorer(self._base(spec), table, order, spec, self._cache, starts)
         return self._scorers[key]
 

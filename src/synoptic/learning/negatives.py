@@ -1,8 +1,8 @@
 """Worse answers that a model has given itself: what a reward model must not like once a policy can say it.
 
 Pairs that people wrote down have only what people write in them. A policy finds what a reward model likes and nobody
-ever wrote, so some of the worse answers are drawn from the policy's base, as POVID (Zhou et al. 2024) draws from a
-model what it sees wrongly.
+ever wrote, so some of the worse answers are drawn from the policy as it is before it is aligned, as POVID (Zhou et al.
+2024) draws from a model what it sees wrongly.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tensordict import TensorDict
 
+from synoptic.adapters.stack import expand, leaves
 from synoptic.core import SynopticError
 from synoptic.core.seeds import generator
 from synoptic.data.table import ExampleTable
@@ -26,7 +28,9 @@ Ints = NDArray[np.int64]
 AT_ONCE = 256
 
 
-def with_own_negatives(model: Base, table: ExampleTable, order: Ints, share: float, seed: int) -> ExampleTable:
+def with_own_negatives(
+    model: Base, table: ExampleTable, order: Ints, share: float, seed: int, policy: TensorDict | None = None
+) -> ExampleTable:
     """The table with a share of its rejected answers replaced by what the model says at temperature 1.
 
     Where it says the right answer or nothing, the given rejected one stays. What a row gets depends on its picture,
@@ -38,6 +42,7 @@ def with_own_negatives(model: Base, table: ExampleTable, order: Ints, share: flo
         order: rows that will be asked for; others stay as they are.
         share: of the rows, drawn one by one.
         seed: of the draws.
+        policy: what the base wears (batch size ``[]``); None is the base alone.
 
     Raises:
         SynopticError: a base that says nothing, or a table without rejected answers.
@@ -50,11 +55,12 @@ def with_own_negatives(model: Base, table: ExampleTable, order: Ints, share: flo
     streams = [generator(seed, "negatives", picture, words.questions[row], words.answers[row])
                for row, picture in zip(order, table.signatures(order), strict=True)]  # fmt: skip
     chosen = [place for place, stream in enumerate(streams) if float(torch.rand((), generator=stream)) < share]
+    worn = {} if policy is None else leaves(expand(policy, 1))
     rejected, rows = list(words.rejected), AnswerRows(model, table, order, None)
     how = Decoding(1, _longest(model, [*words.answers, *words.rejected]), temperature=1.0)
     for begin in range(0, len(chosen), AT_ONCE):
         some = chosen[begin : begin + AT_ONCE]
-        said = answer(model, {}, rows, order[some][:, None], how, [streams[place] for place in some]).texts
+        said = answer(model, worn, rows, order[some][:, None], how, [streams[place] for place in some]).texts
         for row, (text,) in zip(order[some], said, strict=True):
             if text.strip() and not _alike(text, words.answers[row]):
                 rejected[row] = text

@@ -78,6 +78,8 @@ class Aligning(Judging):
         start, rows = server.new_adapter(), bench.pool_rows
         if s.demonstrate is not None:
             start = imitated(server, start, AnswerLoss(rows.model, rows), len(rows.table), s.demonstrate)
+            if any(kind.negatives for kind in s.kinds):
+                server.state.prepared = torch.zeros(server.clients, dtype=torch.uint8)
         server.state.adapter = server.state.reference = start
         server.state.moments, server.state.drawn = no_moments(), 0
         if s.rewards == "average":
@@ -96,12 +98,27 @@ class Aligning(Judging):
     def learn_rewards(self, server: Server) -> None:
         """Stage A: nothing is sent but how it went, unless reward models are averaged."""
         averaged = self.settings.rewards == "average"
-        asked = [client for client in server.sampled if client in self.present(server)]
+        asked = self.prepared(server, [client for client in server.sampled if client in self.present(server)])
         replies = server.ask("learn", to=asked, **({"judge": server.state.judge} if averaged else {}))
         self.missed(server, sorted({*server.sampled} - {*replies.clients}))
         if averaged:
             server.state.judge = mean(replies.judge, replies.examples)
         server.log["loss"] = float((replies.loss * replies.examples).sum() / replies.examples.sum())
+
+    def prepared(self, server: Server, clients: Sequence[int]) -> Sequence[int]:
+        """Those who have what they draw worse answers with; whoever has not been sent the policy for it is, once.
+
+        Where the policy is the base, or nobody draws any, nothing is sent: ``state.prepared [K]`` is not there.
+        """
+        done: Tensor | None = server.state.get("prepared")
+        if done is None:
+            return clients
+        new = [client for client in clients if not done[client] > 0]
+        if new:
+            replies = server.ask("prepare", to=new, fewest=0 if done.any() else None, policy=server.state.reference)
+            done = done.index_fill(0, torch.tensor(replies.clients, dtype=torch.long), 1)
+            server.state.prepared = done
+        return [client for client in clients if done[client] > 0]
 
     def introduce(self, server: Server) -> None:
         """Everybody calibrates, and keeps the server's questions; ``state.there`` says who is ready to be asked."""

@@ -30,7 +30,7 @@ from synoptic.methods.held_out import Pairs
 from synoptic.methods.mor_settings import Alignment
 
 Ints = NDArray[np.int64]
-CALIBRATION = "calibration"
+CALIBRATION, POLICY = "calibration", "policy"
 FEWEST = 10
 """Held-out pairs from which on they say how scores lie; of fewer all pairs do."""
 SHOWN = ("pictures", "ends", "shows", "questions")
@@ -55,6 +55,12 @@ class Judging(Method):
             places = [place for place, client in enumerate(cohort.clients) if client % len(specs) == kind]
             if places:
                 yield spec, cohort.part(places), places
+
+    @task
+    def prepare(self, cohort: Cohort, policy: TensorDict) -> Replies:
+        """Keep the policy as it is before it is aligned, to draw worse answers from (`JudgeSpec.negatives`)."""
+        cohort.personal[POLICY] = expand(policy, len(cohort))
+        return cohort.reply(prepared=torch.ones(len(cohort), dtype=torch.uint8))
 
     @task
     def learn(self, cohort: Cohort, judge: TensorDict | None = None, turn: int | None = None) -> Replies:
@@ -164,7 +170,9 @@ def read_texts(content: str, rows: int) -> list[list[str]]:
 
 
 def _scorer(cohort: Cohort, spec: JudgeSpec) -> Any:
-    return cohort.bench.judges.scorer(spec, cohort.bench.data.train)
+    policy = cohort.personal.entries[0].get(POLICY)
+    assert policy is None or isinstance(policy, TensorDict)
+    return cohort.bench.judges.scorer(spec, cohort.bench.data.train, policy)
 
 
 def pair_scores(cohort: Cohort, spec: JudgeSpec, one: TensorDict | None, rows: Ints) -> tuple[Tensor, Tensor]:

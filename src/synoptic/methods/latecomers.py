@@ -108,6 +108,9 @@ class Welcoming(Aligning):
         """
         state = server.state
         missed = state.get("missed")
+        if "prepared" in state and not state.prepared[client] > 0:
+            alone(server, "prepare", [client], policy=state.reference)
+            state.prepared = state.prepared.index_fill(0, torch.tensor([client]), 1)
         for turn in [] if missed is None else missed[:, client].nonzero().flatten().tolist():
             alone(server, "learn", [client], turn=turn)
             # At once: a client that fails at what follows has still learned.
