@@ -148,7 +148,7 @@ def test_every_entry_of_the_claims_is_a_valid_recipe(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SYNOPTIC_SHARED_DATA", str(tmp_path))
     (suite,) = read_claims(RECIPES.parent / "claims" / "mor_easy_vqa.yaml").suites.values()
     recipes = {cell.label: suite.recipe_of(cell, Path("runs")) for cell in suite.cells}
-    assert {"mor", "uniform", "single", "averaged", "pooled", "fedgrpo", "feddpo", "labels"} <= recipes.keys()
+    assert {"mor", "uniform", "given", "single", "averaged", "labels"} <= recipes.keys()
     for name, recipe in recipes.items():
         assert recipe.data.public and recipe.data.wrong, name
         starts = getattr(recipe.method.settings, "demonstrate", None)
