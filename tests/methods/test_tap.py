@@ -20,6 +20,7 @@ from synoptic.federation.personal import PersonalStore
 from synoptic.learning.batches import plan, zip_steps
 from synoptic.learning.fit import fit
 from synoptic.learning.objectives.distill import distillation
+from synoptic.learning.replacement import Held, moved, soft_steps
 from synoptic.methods.base import Cohort, Replies, task
 from synoptic.methods.fedavg import FedAvg
 from synoptic.methods.local import Local
@@ -164,8 +165,6 @@ def test_paired_decisions_never_make_a_validation_loss_worse(replace: str, monke
     monkeypatch.setattr(TAP, "_by_pairs", spied)
     play(method, serve(method, on), 2)
     assert any(bool((step > 0).any()) for *_, steps in seen for step in steps.values()), "something is taken over"
-    from synoptic.learning.replacement import moved
-
     for clients, own, copy, steps in seen:
         aside = [on.data.clients.val(client) for client in clients]
         before, after = (on.tasking.held(stack, aside) for stack in (own, moved(own, copy, steps)))  # type: ignore[union-attr]
@@ -227,6 +226,43 @@ def test_the_last_stage_from_the_federated_model_is_fedavg_and_fine_tuning() -> 
         model = store.load(client)["model"]
         assert isinstance(model, TensorDict)
         assert furthest(model, trained(on, on.owned(server.state.adapter, [client]), client, 1)) < 1e-5
+
+
+@pytest.mark.parametrize("stage", [{"epochs": 0}, {"epochs": 1}])
+def test_settling_moves_to_the_federated_model_as_far_as_validation_says(stage: dict[str, int]) -> None:
+    """On top of whatever the last stage made: the joint loss never rises, and no task suffers."""
+    on = task_bench(rows=20, validation=0.4)
+    assert on.tasking is not None
+    server = play(FedAvg(), serve(FedAvg(), on), 2)
+    before, after = (personal(tap(distil=stage, settle=settle, sure=0.0), on) for settle in (False, True))
+    moved_at_all = False
+    for client in range(3):
+        (kind,) = on.data.kinds([client])
+        aside = [on.data.clients.val(client)]
+        federated = expand(on.owned(server.state.adapter, [client]), 1)
+
+        def measure(stack: TensorDict, aside: list[np.ndarray] = aside) -> dict[str, Held]:
+            return on.tasking.held(stack, aside)  # type: ignore[union-attr]
+
+        own = expand(before[client], 1)
+        expected = moved(own, federated, soft_steps(own, federated, measure, 0.0))
+        assert furthest(expected[0], after[client]) < 1e-5
+        worn = measure(own), measure(expand(after[client], 1))
+        assert all(bool((worn[1][name].mean <= worn[0][name].mean + 1e-6).all()) for name in kind)
+        moved_at_all |= furthest(before[client], after[client]) > 1e-4
+    assert moved_at_all
+
+
+def test_settling_needs_validation_examples_and_is_left_out_of_recipes_without() -> None:
+    method = tap(settle=True)
+    with pytest.raises(
+        SynopticError, match=r"method\.settle compares models on validation examples, and no client has"
+    ):
+        method.begin(serve(method, task_bench(validation=0)))
+    plain, settled = (load_recipe("tap", settings) for settings in ([], ["method.settle=true"]))
+    assert "settle" not in plain.resolved()["method"]
+    assert settled.resolved()["method"]["settle"] is True
+    assert plain.hash != settled.hash
 
 
 def test_who_never_took_part_gets_the_federated_model_at_the_end() -> None:

@@ -5,7 +5,7 @@ personal model X of the same blocks, which never leaves. Stage 1, in every round
 at a task o than X did, by a margin, ``h_l[o] + m[o] < h_p[o]``, X takes over all blocks on the path of o. Stage 2,
 after the last round: X learns from its data and from the federated model, ``L + lambda KL(teacher, X)``.
 
-``method.decide=paired`` and ``method.replace=soft`` are ours: they decide on validation examples.
+``method.decide=paired``, ``method.replace=soft`` and ``method.settle`` are ours: they decide on validation examples.
 
 Legend: K clients of one kind, O tasks that they have.
 """
@@ -26,7 +26,7 @@ from synoptic.federation.kinds import ask_kinds, averaged, mean_loss
 from synoptic.learning.fit import Fitted
 from synoptic.learning.multitasking import MultiTasking
 from synoptic.learning.replacement import (
-    Held,
+    Measure,
     blocks_to_replace,
     by_margin,
     moved,
@@ -72,9 +72,10 @@ class TAP(Method):
         if unknown:
             raise SynopticError(f"method.margins names '{unknown[0]}', which is nobody's task",
                                 nearest(unknown[0], tasks))  # fmt: skip
-        if self.settings.decide == "paired" and not server.bench.data.clients.val_rows.counts.any():
-            raise SynopticError("method.decide=paired compares models on validation examples, and no client has any",
-                                "set data.tasks.validation=0.2, or method.decide=margin")  # fmt: skip
+        asks = "method.decide=paired" if self.settings.decide == "paired" else "method.settle"
+        if (self.settings.settle or self.settings.decide == "paired") and not _validation(server):
+            raise SynopticError(f"{asks} compares models on validation examples, and no client has any",
+                                "set data.tasks.validation=0.2, or leave it out")  # fmt: skip
         server.state.adapter = server.new_adapter()
 
     def round(self, server: Server, t: int) -> None:
@@ -88,7 +89,7 @@ class TAP(Method):
 
     def end(self, server: Server) -> None:
         """Stage 2, once, for everybody."""
-        if self.settings.distil.epochs:
+        if self.settings.distil.epochs or self.settings.settle:
             ask_kinds(server, "distil", to=range(server.clients), adapter=server.state.adapter)
 
     # -- the clients ------------------------------------------------------------------------------------------------
@@ -112,14 +113,19 @@ class TAP(Method):
     def distil(self, cohort: Cohort, adapter: TensorDict) -> Replies:
         """Train X on the client's data and towards the federated model, which may be tuned to the client before."""
         s, plain = self.settings.distil, cohort.bench.train
-        teacher = expand(adapter, len(cohort))
-        if s.teacher_epochs and s.weight:
-            teacher = cohort.fit(teacher, train=passes(plain, s.teacher_epochs)).stack
-        weights = dict.fromkeys(_names(cohort), s.weight)
-        loss = _tasking(cohort).distilling(leaves(teacher), weights, s.temperature)
-        fitted = cohort.fit(self._student(cohort, adapter), loss, train=passes(plain, s.epochs))
-        reply = cohort.reply(examples=cohort.examples, loss=fitted.loss)
-        cohort.personal[MODEL] = fitted.stack
+        student, loss_K = self._student(cohort, adapter), torch.zeros(len(cohort))
+        federated = teacher = expand(adapter, len(cohort))
+        if s.epochs:
+            if s.teacher_epochs and s.weight:
+                teacher = cohort.fit(teacher, train=passes(plain, s.teacher_epochs)).stack
+            weights = dict.fromkeys(_names(cohort), s.weight)
+            loss = _tasking(cohort).distilling(leaves(teacher), weights, s.temperature)
+            fitted = cohort.fit(student, loss, train=passes(plain, s.epochs))
+            student, loss_K = fitted.stack, fitted.loss
+        if self.settings.settle:
+            student = self._settled(cohort, student, federated)
+        reply = cohort.reply(examples=cohort.examples, loss=loss_K)
+        cohort.personal[MODEL] = student
         return reply
 
     def personal_model(self, cohort: Cohort, shared: TensorDict | None) -> TensorDict | None:
@@ -152,6 +158,13 @@ class TAP(Method):
         fitted = cohort.fit(start)
         return fitted, known_of(tasking.held(fitted.stack, cohort.positions), names)
 
+    def _settled(self, cohort: Cohort, own: TensorDict, federated: TensorDict) -> TensorDict:
+        """X moved to the federated model, each block as far as lowers the joint loss on validation examples."""
+        measure = _held_out(cohort)
+        if not measure(own):
+            return own
+        return moved(own, federated, soft_steps(own, federated, measure, self.settings.sure))
+
     # -- what is taken over -----------------------------------------------------------------------------------------
 
     def _by_margin(self, cohort: Cohort, federated: Known) -> Steps:
@@ -164,12 +177,7 @@ class TAP(Method):
 
     def _by_pairs(self, cohort: Cohort, own: TensorDict, copy: TensorDict) -> Steps:
         """What does better on the same validation examples, by more than noise, and makes no task worse."""
-        tasking, sure = _tasking(cohort), self.settings.sure
-        aside = [cohort.bench.data.clients.val(client) for client in cohort.clients]
-
-        def measure(stack: TensorDict) -> dict[str, Held]:
-            return tasking.held(stack, aside)
-
+        measure, sure = _held_out(cohort), self.settings.sure
         before = measure(own)
         if not before:
             return {}
@@ -188,6 +196,16 @@ def _tasking(where: Server | Cohort) -> MultiTasking:
     if tasking is None:
         raise SynopticError("tap is for clients with different tasks, and here all have the same", "set data=tasks")
     return tasking
+
+
+def _validation(server: Server) -> bool:
+    return bool(server.bench.data.clients.val_rows.counts.any())
+
+
+def _held_out(cohort: Cohort) -> Measure:
+    """Losses of models ``[K]`` on each client's validation examples."""
+    aside = [cohort.bench.data.clients.val(client) for client in cohort.clients]
+    return lambda stack: _tasking(cohort).held(stack, aside)
 
 
 def _names(cohort: Cohort) -> tuple[str, ...]:

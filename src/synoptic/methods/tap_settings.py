@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from synoptic.core import Section, SynopticError
 
@@ -43,6 +50,14 @@ class TAPSettings(Section):
         "hard", description="whole paths of tasks, or (paired) each block as far as helps"
     )
     distil: DistilSpec = DistilSpec()
+    settle: bool = Field(
+        False, description="after the last stage move to the federated model, each block as far as validation says"
+    )
+
+    @model_serializer(mode="wrap")
+    def _only_what_applies(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes read, and hash, as they did before anybody could settle.
+        return {key: value for key, value in plain(self).items() if key != "settle" or value}
 
     @field_validator("margin", "margins")
     @classmethod
