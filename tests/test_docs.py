@@ -198,8 +198,9 @@ def test_the_settings_of_a_method_page_are_those_of_the_code(method: str) -> Non
     for name, default in documented.items():
         value = recipe.resolved()
         for part in name.split("."):
-            value = value.get(part)  # what is off may be left out
-        assert value_text(value) == default, name
+            value = value.get(part)
+        # What is off may be left out.
+        assert (own.get(name, "none") if value is None else value_text(value)) == default, name
     assert {name: value_text(value) for name, value in kind.defaults.items()}.items() <= documented.items()
 
 

@@ -329,7 +329,7 @@ def test_what_equals_a_personal_model_by_chance_is_no_leak_but_the_model_itself_
 
 def test_stacked_is_one_by_one() -> None:
     on = task_bench(groups=2)
-    for settings in ({}, {"decide": "paired", "replace": "soft"}):
+    for settings in ({}, {"decide": "paired", "replace": "soft"}, {"settle": True}):
         stage = {"distil": {"teacher_epochs": 1}}
         together, alone = (personal(tap(**settings, **stage), on, stack=stack) for stack in (99, 1))
         assert all(furthest(together[client], alone[client]) < 1e-4 for client in range(6))
