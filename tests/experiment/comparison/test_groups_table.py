@@ -9,7 +9,7 @@ import pytest
 
 from synoptic.core import SynopticError
 from synoptic.experiment.comparison.groups import Group, differences, group, same_problem
-from synoptic.experiment.comparison.table import Table, tabulate
+from synoptic.experiment.comparison.table import Table, by_task, tabulate
 from synoptic.experiment.comparison.text import as_csv, as_json, cell_text, difference_text, is_clear, markdown
 from synoptic.experiment.folder import RunFolder
 from synoptic.experiment.records import RunRecord
@@ -191,3 +191,41 @@ def test_columns_are_about_the_best_that_is_known_of_a_model() -> None:
         table = tabulate(group([one]))
         shown = {column.name: (column.measure, column.kind) for column in table.columns if column.of_model}
         assert shown == {"local": (f"local/{quantity}/mean", kind), "worst client": (f"local/{quantity}/worst", kind)}
+
+
+def test_tasks_have_columns_of_their_own_and_of_errors_less_is_better() -> None:
+    def one(method: str, error: float) -> Group:
+        tasks = {"shared/local/shapes/accuracy/mean": 0.5, "shared/local/shapes/accuracy/worst": 0.2,
+                 "shared/local/pictures/error/mean": error, "shared/local/skill/mean": 0.3}  # fmt: skip
+        return Group(method, tuple(record(method, seed, metrics=tasks) for seed in (0, 1)))
+
+    groups = [one("fedavg", 0.4), one("tap", 0.1)]
+    table = by_task(groups, "fedavg")
+    assert table is not None
+    assert [(column.name, column.kind, column.quantity) for column in table.columns] == [
+        ("shapes", "share", "accuracy"), ("pictures error", "number", "error")
+    ]  # fmt: skip
+    assert row(table, "tap").against["pictures error"].wins == 2
+    assert by_task([runs("fedavg", [0.5])], "fedavg") is None
+    asked = tabulate(groups, metrics=["local/pictures/error/mean"])
+    assert row(asked, "tap").against["local/pictures/error/mean"].wins == 2
+
+
+def test_a_preference_that_was_asked_for_is_a_share() -> None:
+    table = tabulate(group([record(metrics={"shared/local/preference/mean": 0.7})]), metrics=["local/preference/mean"])
+    column = table.columns[-4] if table.columns[-1].name == "seconds" else table.columns[-1]
+    assert (column.name, column.kind) == ("local/preference/mean", "share")
+
+
+def test_results_are_told_from_costs() -> None:
+    metrics = {"shared/local/skill/mean": 0.3, "shared/local/loss/mean": 2.0}
+    table = tabulate(group([record(metrics=metrics)]), metrics=["local/loss/mean", "shared/local/loss/mean"])
+    names = [column.name for column in table.columns if column.is_result]
+    assert names == ["base", "skill", "local/loss/mean", "shared/local/loss/mean"]
+
+
+def test_a_number_has_no_more_digits_than_its_interval_knows() -> None:
+    tasks = [{"shared/local/skill/mean": value} for value in (0.46123, 0.47456, 0.45001)]
+    table = tabulate(group([record(seed=seed, metrics=one) for seed, one in enumerate(tasks)]))
+    (column,) = (column for column in table.columns if column.name == "skill")
+    assert cell_text(column, row(table, "fedavg").cells["skill"]) == "0.462 ± 0.031"

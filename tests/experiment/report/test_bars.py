@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from measured import write_preferences, write_tasks, write_utilities
 from synoptic.experiment.report.bars import bars
 from synoptic.experiment.report.parts import Figure
 from written import scenes_of, texts, write_run
@@ -67,3 +69,36 @@ def test_nothing_finished_has_no_bars(tmp_path: Path) -> None:
     write_run(tmp_path / "a", finished=False)
     (scene,) = scenes_of(tmp_path)
     assert bars(scene) is None
+
+
+def test_numbers_have_an_axis_of_their_own_with_a_zero(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_utilities(tmp_path / f"a{seed}", seed=seed, level=0.5, domain="north")
+        write_utilities(tmp_path / f"b{seed}", "fedprox", seed=seed, level=0.4)
+    found = figures(tmp_path)
+    assert list(found)[:2] == ["local", "worst client"]
+    assert texts(found["local"].grid)[:2] == [
+        ["method", "mean", "± (95 %)", "each seed"],
+        ["fedavg", "\u22120.58", "0.2541", "\u22120.6, \u22120.56"],
+    ]
+    assert re.search(r">0(\.0+)?<", found["local"].svg), "all are below 0, which is still on the axis"
+    assert found["domain north"].about == "True utility on test questions in north."
+
+
+def test_bars_are_called_accuracies_only_if_they_are(tmp_path: Path) -> None:
+    write_run(tmp_path / "a" / "a")
+    write_preferences(tmp_path / "b" / "a")
+    titles = [block.title for one in "ab" for scene in scenes_of(tmp_path / one) if (block := bars(scene))]
+    assert titles == ["Accuracies", "Results as bars"]
+
+
+def test_several_tasks_have_panels_by_what_they_are_measured_by(tmp_path: Path) -> None:
+    write_tasks(tmp_path / "a", level=0.4)
+    found = figures(tmp_path)
+    assert {title: [line[:2] for line in texts(one.grid)[1:]] for title, one in found.items()} == {
+        "skill, before and after": [["skill, before", "\u22120.2"], ["skill, after", "0"],
+                                    ["worst task, before", "\u22120.7"], ["worst task, after", "\u22120.5"]],
+        "before and after, %": [["shapes, before", "40.0"], ["shapes, after", "50.0"]],
+        "error, before and after": [["pictures error, before", "0.6"], ["pictures error, after", "0.5"]],
+        "domain shapes, %": [["fedavg", "50.0"]],
+    }  # fmt: skip

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from measured import write_tasks, write_utilities
 from synoptic.core.files import read_json, write_json
 from synoptic.experiment.report.clients import heat_map
 from synoptic.experiment.report.parts import Block
@@ -77,5 +78,21 @@ def test_without_any_accuracy_there_is_no_heat_map(tmp_path: Path, clients: dict
     summary = read_json(folder / "summary.json")
     del summary["clients"]
     write_json(folder / "summary.json", summary)
+    (scene,) = scenes_of(tmp_path)
+    assert heat_map(scene) is None
+
+
+def test_utilities_are_shown_where_they_are_known(tmp_path: Path) -> None:
+    write_utilities(tmp_path / "a", level=0.6)
+    block = shown(tmp_path)
+    assert block.about[0].startswith("True utility on each client's own test data after the last round, seed 0.")
+    assert texts(block.grids[0])[:2] == [
+        ["client", "examples", "before", "after"], ["client-0", "10", "\u22120.60", "\u22120.20"]
+    ]  # fmt: skip
+    assert block.grids[0].scale == ("\u22121.00", "\u22120.20")
+
+
+def test_clients_with_different_tasks_stand_in_no_common_map(tmp_path: Path) -> None:
+    write_tasks(tmp_path / "a")
     (scene,) = scenes_of(tmp_path)
     assert heat_map(scene) is None

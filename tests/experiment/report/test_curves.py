@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from measured import write_tasks, write_utilities
 from synoptic.experiment.report.curves import Line, learning_curves
 from synoptic.experiment.report.parts import Block, Figure
 from synoptic.experiment.report.scene import Series
@@ -83,3 +84,15 @@ def test_a_damaged_log_costs_the_curves_and_says_so(tmp_path: Path) -> None:
     assert block is not None
     assert block.figures == ()
     assert block.notes == ("a/events.jsonl does not exist; give the folder of a run.",)
+
+
+def test_panels_show_what_was_measured(tmp_path: Path) -> None:
+    write_utilities(tmp_path / "u" / "a", level=0.6)
+    found = curves(tmp_path / "u")
+    assert list(found) == ["local", "base", "novel", "training loss"]
+    assert found["local"].about == "True utility on local test data by round."
+    assert texts(found["local"].grid)[1] == ["0", "\u22120.6"]
+    write_tasks(tmp_path / "t" / "a", level=0.4)
+    found = curves(tmp_path / "t")
+    assert list(found) == ["skill", "training loss"]
+    assert [line[1] for line in texts(found["skill"].grid)[1:]][::4] == ["\u22120.2", "0"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from measured import write_preferences, write_tasks, write_utilities
 from synoptic.core.files import read_json, write_json
 from synoptic.experiment.report.gather import gather
 from synoptic.experiment.report.headline import headline
@@ -101,3 +102,48 @@ def test_of_questions_it_speaks_of_questions(tmp_path: Path) -> None:
     page = render(make_page(Request(gather([tmp_path]).groups, examples=False)))
     assert "Share of all test questions that are answered exactly." in page
     assert "among the names of" not in page
+
+
+def test_utilities_are_numbers_and_come_first(tmp_path: Path) -> None:
+    write_utilities(tmp_path / "a", level=0.6)
+    assert said(tmp_path).startswith("4 rounds of fedavg: base utility from -0.56 to -0.16; novel utility from")
+    for seed in (0, 1, 2):
+        write_utilities(tmp_path / f"b{seed}", "fedprox", level=0.7, seed=seed)
+    assert said(tmp_path) == (
+        "fedprox has the highest true utility on clients' own test questions: 0.24 ± 0.10, over 3 seeds. That is 0.40 "
+        "more (one seed: not decided) than fedavg, the baseline and the next."
+    )
+
+
+def test_methods_with_utilities_are_ranked_on_clients_own_data(tmp_path: Path) -> None:
+    """The second is better on base and novel kinds."""
+    write_utilities(tmp_path / "a", level=0.7)
+    folder = write_utilities(tmp_path / "b", "fedprox", level=0.8)
+    summary = read_json(folder / "summary.json")
+    summary["metrics"]["shared/local/utility/mean"] = -2.0
+    write_json(folder / "summary.json", summary)
+    assert said(tmp_path).startswith("fedavg has the highest true utility on clients' own test questions: 0.20, over")
+
+
+def test_preferences_are_called_what_they_are(tmp_path: Path) -> None:
+    write_preferences(tmp_path / "a", level=0.6)
+    assert "base preference from 61.0 to 71.0 %" in said(tmp_path)
+    write_preferences(tmp_path / "b", "fedprox", level=0.7)
+    assert said(tmp_path).startswith("fedprox has the highest harmonic mean of base and novel share of pairs in the")
+
+
+def test_several_tasks_have_a_skill(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_tasks(tmp_path / f"a{seed}", "fedavg", level=0.4, models=("shared", "personal"), seed=seed)
+    assert said(tmp_path) == (
+        "4 rounds of fedavg (means over 2 seeds): shared skill from -0.19 to 0.01; personal skill from -0.19 to 0.01. "
+        "1.7 MB crossed the boundary."
+    )
+    for seed in (0, 1):
+        write_tasks(tmp_path / f"b{seed}", "local", level=0.6, models=("personal",), seed=seed)
+    assert said(tmp_path).startswith("local (personal) has the highest skill, mean over tasks: 0.41 ± 0.13, over 2")
+
+
+def test_a_skill_that_stays_is_said_to_stay(tmp_path: Path) -> None:
+    write_tasks(tmp_path / "a", gain=0.001)
+    assert ": skill stayed at 0.60." in said(tmp_path)

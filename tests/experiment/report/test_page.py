@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from finished import finished
+from measured import write_utilities
 from synoptic.core import SynopticError
 from synoptic.core.files import write_text
 from synoptic.experiment.folder import RunFolder, writing
 from synoptic.experiment.report import write_report
 from synoptic.experiment.report.gather import gather
+from synoptic.experiment.report.page import Request, make_page
 from synoptic.experiment.report.parts import Answer, Block, Example
 from synoptic.experiment.report.render import Page, Part, breakable, render
 from written import write_run
@@ -211,3 +214,42 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "x")
     with pytest.raises(SynopticError, match="cannot be written"):
         write_report(groups, tmp_path / "file" / "report.html", examples=False)
+
+
+def blocks(folder: Path) -> tuple[Page, list[Block]]:
+    """The page about the runs in a folder, and its blocks; none of their tables may be empty."""
+    page = make_page(Request(gather([folder]).groups))
+    found = [block for part in page.parts for block in part.blocks]
+    tables = [*(grid for block in found for grid in block.grids),
+              *(figure.grid for block in found for figure in block.figures)]  # fmt: skip
+    assert all(grid.rows for grid in tables)
+    assert tables
+    return page, found
+
+
+def test_the_page_of_several_tasks_speaks_of_skill(tmp_path: Path) -> None:
+    page, found = blocks(finished("tap"))
+    number = r"\u2212?\d\.\d\d"
+    moved = rf"(from {number} to {number}|stayed at {number})"
+    said = rf"2 rounds of tap: shared skill {moved}; personal skill {moved}\. [\d.]+\s\w+ crossed the boundary\."
+    assert re.fullmatch(said, page.parts[0].headline)
+    assert [block.title for block in found][:4] == ["Results", "What was run", "Learning curves", "Results as bars"]
+    rows = {cells[0].text for cells in found[0].grids[0].rows}
+    assert {"skill", "worst task", "shapes %"} <= rows
+    text = render(page)
+    Outline(text)
+    assert "Skill on own test data: 0 without looking" in text[text.index('id="glossary"') :]
+
+
+def test_the_page_of_utilities_speaks_of_utilities(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_utilities(tmp_path / f"a{seed}", seed=seed, level=0.6, models=("shared", "personal"), domain="north")
+    page, found = blocks(tmp_path)
+    assert page.parts[0].headline.startswith("4 rounds of fedavg (means over 2 seeds): base utility from")
+    assert {"Client by client", "Personal against shared", "Results as bars"} <= {block.title for block in found}
+    text = render(page)
+    Outline(text)
+    said = re.sub(r"<[^>]*>", " ", text)
+    assert "ccuracy on" not in said
+    assert "exact answers" not in said
+    assert "True utility on a client&#39;s own test data" in text[text.index('id="glossary"') :]

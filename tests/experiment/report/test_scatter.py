@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from measured import write_tasks, write_utilities
 from synoptic.experiment.report.parts import Block
 from synoptic.experiment.report.scatter import scatter
 from written import scenes_of, texts, write_run
@@ -61,3 +62,18 @@ def test_nothing_finished_has_no_block(tmp_path: Path) -> None:
     write_run(tmp_path / "a", finished=False)
     (scene,) = scenes_of(tmp_path)
     assert scatter(scene) is None
+
+
+def test_utilities_are_held_against_each_other(tmp_path: Path) -> None:
+    write_utilities(tmp_path / "a", level=0.6, models=("shared", "personal"))
+    (figure,) = shown(tmp_path).figures
+    assert (figure.title, figure.grid.caption) == ("personal against shared", "True utility.")
+    assert "the true utility of the shared model" in figure.about
+    assert texts(figure.grid)[1] == ["client-0, seed 0, fedavg", "\u22120.20", "\u22120.12"]
+    assert "%" not in figure.svg
+
+
+def test_different_tasks_are_said_to_be_no_pairs(tmp_path: Path) -> None:
+    write_tasks(tmp_path / "a", models=("shared", "personal"))
+    why = "Clients have different tasks, whose results cannot be compared."
+    assert shown(tmp_path) == Block("Personal against shared", (why,))

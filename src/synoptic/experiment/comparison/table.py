@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -51,6 +51,17 @@ class Column:
         """The measure's whole name."""
         return f"{model}/{self.measure}" if self.of_model else self.measure
 
+    @property
+    def quantity(self) -> str:
+        """What is averaged: ``accuracy``, ``utility``, ``preference``, ``skill``, ``error`` and so on."""
+        return "/".join(self.measure.split("/")[-2:-1])
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it says how well a model does; what belongs to no model is a cost, or something that was logged."""
+        named = self.of_model or self.measure.startswith(tuple(f"{model}/" for model in MODELS))
+        return self.kind == "share" or (self.kind == "number" and named)
+
 
 QUANTITIES = {"utility": ("number", "true utility"), "accuracy": ("share", "accuracy"),
               "preference": ("share", "share of pairs in the right order")}  # fmt: skip
@@ -68,16 +79,25 @@ SPLITS = (
 
 def _of(quantity: str) -> tuple[Column, ...]:
     kind, what = QUANTITIES[quantity]
-    return tuple(Column(name, f"{split}/{quantity}/{average}", kind, about if split == "hm" else f"{what} {about}")
-                 for name, split, average, about in SPLITS)  # fmt: skip
+    # Only classes are told by their names.
+    left_out = "" if quantity == "accuracy" else ", among the names of all classes"
+    return tuple(
+        Column(name, f"{split}/{quantity}/{average}", kind,
+               about if split == "hm" else f"{what} {about.removesuffix(left_out)}")
+        for name, split, average, about in SPLITS
+    )  # fmt: skip
 
 
 SKILLS = (
     Column("skill", "local/skill/mean", "number",
-           "on own test data, 0 without looking at the input and 1 if perfect, mean over tasks"),
+           "skill on own test data: 0 without looking at the input, 1 if perfect; mean over tasks"),
     Column("worst task", "local/skill/worst", "number", "skill on own test data of the task with the lowest"),
 )  # fmt: skip
 """Where clients have different tasks; accuracies of these have no mean."""
+
+TASKS = {"accuracy": ("share", "{}", "accuracy on own test data of the task {}"),
+         "error": ("number", "{} error", "mean squared error on own test data of the task {}")}  # fmt: skip
+"""What single tasks are measured by: its kind, the heading, and the definition, a mean over the clients who have it."""
 
 COLUMNS = (
     *_of("accuracy"),
@@ -130,11 +150,54 @@ def tabulate(groups: Sequence[Group], baseline: str | None = None, metrics: Sequ
     baseline = baseline if baseline is not None else labels[0]
     if baseline not in labels:
         raise SynopticError(f"the baseline '{baseline}' is not among the compared", nearest(baseline, labels))
-    against = groups[labels.index(baseline)]
+    known = {name for group in groups for run in group.runs for name in run.measures()}
+    columns = (*judged_by(known), *(_extra(name, known) for name in metrics), *_known(COLUMNS[-3:], known))
+    return Table(groups[0].condition, columns, _rows(groups, baseline, columns), baseline, tuple(_notes(groups)))
+
+
+def by_task(groups: Sequence[Group], baseline: str) -> Table | None:
+    """The same rows with a column for each task; None where clients do not have tasks of different kinds.
+
+    Args:
+        groups: of finished runs.
+        baseline: label of the group that others are compared with.
+    """
+    columns = task_columns(name for group in groups for run in group.runs for name in run.measures())
+    return Table(groups[0].condition, columns, _rows(groups, baseline, columns), baseline, ()) if columns else None
+
+
+def judged_by(names: Iterable[str]) -> tuple[Column, ...]:
+    """The columns that say how well models do, by the names of all that was measured."""
+    known = set(names)
+    best = next((some for some in QUANTITIES if any(f"/{some}/" in name for name in known)), "accuracy")
+    return _known((*_of(best), *SKILLS), known)
+
+
+def task_columns(names: Iterable[str]) -> tuple[Column, ...]:
+    """A column for each task, by the names of all that was measured, in their order."""
+    found = dict.fromkeys(name.partition("/")[2] for name in names if name.startswith(MODELS))
+    split = [(measure, measure.split("/")) for measure in found]
+    return tuple(
+        Column(TASKS[parts[2]][1].format(parts[1]), measure, TASKS[parts[2]][0], TASKS[parts[2]][2].format(parts[1]),
+               higher_is_better=parts[2] != "error")
+        for measure, parts in split
+        if len(parts) == 4 and parts[0] == "local" and parts[2] in TASKS and parts[3] == "mean"
+    )  # fmt: skip
+
+
+def kind_of(measure: str) -> str:
+    """How a measure is shown: shares in per cent, bytes, or a number."""
+    share = "/accuracy" in measure or "/preference" in measure
+    return "share" if share else "bytes" if measure.startswith("bytes/") else "number"
+
+
+def _known(columns: Iterable[Column], known: Container[str]) -> tuple[Column, ...]:
+    return tuple(column for column in columns if any(column.full(model) in known for model in MODELS))
+
+
+def _rows(groups: Sequence[Group], baseline: str, columns: Sequence[Column]) -> tuple[Row, ...]:
+    against = next(group for group in groups if group.label == baseline)
     measured = [[run.measures() for run in group.runs] for group in groups]
-    known = {name for runs in measured for measures in runs for name in measures}
-    columns = (*_done_well(known), *SKILLS, *(_extra(name, known) for name in metrics), *COLUMNS[-3:])
-    columns = tuple(column for column in columns if any(column.full(model) in known for model in MODELS))
     rows: list[Row] = []
     for place, one in enumerate(groups):
         for model in _models(measured[place]):
@@ -145,12 +208,7 @@ def tabulate(groups: Sequence[Group], baseline: str | None = None, metrics: Sequ
             }
             paired = {} if one is against or not same_problem(one, against) else _paired(one, against, model, columns)
             rows.append(Row(one.label, model, one.seeds, cells, paired, one is against))
-    return Table(groups[0].condition, columns, tuple(rows), baseline, tuple(_notes(groups)))
-
-
-def _done_well(known: set[str]) -> tuple[Column, ...]:
-    found = (some for some in QUANTITIES if any(f"/{some}/" in name for name in known))
-    return _of(next(found, "accuracy"))
+    return tuple(rows)
 
 
 def _belongs(column: Column, model: str) -> bool:
@@ -184,8 +242,8 @@ def _other(model: str) -> str:
 
 
 def _extra(name: str, known: set[str]) -> Column:
-    kind = "share" if "/accuracy" in name else "bytes" if name.startswith("bytes/") else "number"
-    higher = not ("loss" in name or name.startswith(("bytes/", "seconds/", "work/")))
+    kind = kind_of(name)
+    higher = not ("loss" in name or "/error/" in name or name.startswith(("bytes/", "seconds/", "work/")))
     if name in known:
         return Column(name, name, kind, f"the metric {name}", higher, of_model=False)
     if any(f"{model}/{name}" in known for model in MODELS):

@@ -42,18 +42,31 @@ def cell_text(column: Column, value: Estimate | None) -> str:
     if column.kind == "seconds":
         return seconds_text(value.mean)
     if column.kind == "share":
-        return f"{100 * value.mean:.1f}" + ("" if math.isnan(value.low) else f" ± {100 * value.half:.1f}")
+        return plain_text(column, value.mean) + ("" if math.isnan(value.low) else f" ± {100 * value.half:.1f}")
     if column.measure.startswith("work/") or not value.half > 0:
-        return f"{value.mean:,.0f}" if abs(value.mean) >= 100 or value.mean == 0 else f"{value.mean:.4g}"
-    return f"{value.mean:.4g} ± {value.half:.2g}"
+        return plain_text(column, value.mean)
+    digits = _digits(value.half)
+    return f"{value.mean:,.{digits}f} ± {value.half:,.{digits}f}"
+
+
+def plain_text(column: Column, value: float) -> str:
+    """A share in per cent, or a number with four digits, without unit."""
+    if column.kind == "share":
+        return f"{100 * value:.1f}"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:.4g}"
+
+
+def _digits(half: float) -> int:
+    """Decimals that show two digits of an interval's half; of the mean no more can be known."""
+    return min(max(1 - math.floor(math.log10(half)), 0), 9) if 0 < half < math.inf else 4
 
 
 def difference_text(column: Column, value: Difference | None) -> str:
     """``+3.2 ± 1.1 (5-0)``: paired mean and interval, and on how many seeds better and worse."""
     if value is None:
         return ABSENT
-    scale, digits = (100, 1) if column.kind == "share" else (1, 4)
     one = value.estimate
+    scale, digits = (100, 1) if column.kind == "share" else (1, _digits(one.half))
     half = "" if math.isnan(one.low) else f" ± {scale * one.half:.{digits}f}"
     return f"{scale * one.mean:+.{digits}f}{half} ({value.wins}-{value.losses})"
 

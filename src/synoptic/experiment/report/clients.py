@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.table import QUANTITIES
 from synoptic.experiment.records import RunRecord
 from synoptic.experiment.report.palette import LEVELS
-from synoptic.experiment.report.parts import Block, Cell, Grid, and_list, row
+from synoptic.experiment.report.parts import Block, Cell, Grid, and_list, row, sentence, signed
 from synoptic.experiment.report.results import NOTHING
 from synoptic.experiment.report.scene import Scene, Series, first_runs
 
@@ -24,34 +25,36 @@ Clients = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Column:
-    """Accuracies of one model by client."""
+    """What one model reached by client."""
 
     name: str
     values: Mapping[str, float]
 
 
 def heat_map(scene: Scene) -> Block | None:
-    """Accuracy on own test data, client by model, of one seed; quantiles where there are many clients."""
+    """Results on own test data, client by model, of one seed; quantiles where there are many clients."""
     runs = first_runs(scene.finished)
     columns = [column for group in scene.finished for column in _columns(scene, group, runs[group.label])]
     if not columns:
         return None
     clients = list(dict.fromkeys(client for column in columns for client in column.values))
-    about = (
-        f"Accuracy on each client's own test data after the last round, in per cent, {_seeds(list(runs.values()))}. "
-        "Who holds what depends on the seed."
+    kind, what = QUANTITIES[scene.quantity]
+    unit = ", in per cent" if kind == "share" else ""
+    about = sentence(
+        f"{what} on each client's own test data after the last round{unit}, {_seeds(list(runs.values()))}. "
+        "Who holds what depends on the seed"
     )
     if len(clients) > MOST:
         about += f" {len(clients):,} clients: every column has its own quantiles, so a row is not one client."
-        grid = _quantiles(columns)
+        grid = _quantiles(columns, Heat(columns, kind))
     else:
-        grid = _by_client(columns, clients, _sizes(runs.values()))
+        grid = _by_client(columns, Heat(columns, kind), clients, _sizes(runs.values()))
     return Block("Client by client", (about,), grids=(grid,), notes=_unasked(list(runs.values())))
 
 
-def accuracies(table: Clients, model: str) -> dict[str, float]:
-    """Each client's accuracy on its own test data, by its name; clients without one are left out."""
-    name = f"{model}/local/accuracy"
+def by_client(table: Clients, model: str, quantity: str) -> dict[str, float]:
+    """What each client's model reached on its own test data, by its name; clients without it are left out."""
+    name = f"{model}/local/{quantity}"
     return {client: float(one[name]) for client, one in table.items() if name in one and np.isfinite(one[name])}
 
 
@@ -63,10 +66,10 @@ def table_of(run: RunRecord) -> Clients:
 def _columns(scene: Scene, group: Group, run: RunRecord) -> Iterator[Column]:
     """Each model of a method; with a single method, what it was before training too."""
     for series in scene.of(group):
-        start = accuracies(scene.history(run).before, series.model) if scene.single else {}
+        start = by_client(scene.history(run).before, series.model, scene.quantity) if scene.single else {}
         if start:
             yield Column(_when(scene, series, "before"), start)
-        values = accuracies(table_of(run), series.model)
+        values = by_client(table_of(run), series.model, scene.quantity)
         if values:
             yield Column(_when(scene, series, "after") if scene.single else series.name, values)
 
@@ -81,8 +84,7 @@ def _sizes(runs: Iterable[RunRecord]) -> dict[str, float]:
     return {client: one["examples"] for run in runs for client, one in table_of(run).items() if "examples" in one}
 
 
-def _by_client(columns: Sequence[Column], clients: Sequence[str], sizes: Mapping[str, float]) -> Grid:
-    heat = Heat(columns)
+def _by_client(columns: Sequence[Column], heat: Heat, clients: Sequence[str], sizes: Mapping[str, float]) -> Grid:
     rows = []
     for client in clients:
         size = Cell(f"{sizes[client]:,.0f}") if client in sizes else NOTHING
@@ -91,8 +93,7 @@ def _by_client(columns: Sequence[Column], clients: Sequence[str], sizes: Mapping
     return Grid(head, tuple(rows), linked=2, scale=heat.scale)
 
 
-def _quantiles(columns: Sequence[Column]) -> Grid:
-    heat = Heat(columns)
+def _quantiles(columns: Sequence[Column], heat: Heat) -> Grid:
     names = {0: "lowest client", 50: "50 % quantile (median)", 100: "highest client"}
     rows = [
         row(names.get(share, f"{share} % quantile"),
@@ -103,24 +104,29 @@ def _quantiles(columns: Sequence[Column]) -> Grid:
 
 
 class Heat:
-    """Colours of accuracies, from the lowest to the highest of all columns."""
+    """Colours of shares or numbers, from the lowest to the highest of all columns."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], kind: str) -> None:
+        self._share = kind == "share"
         everything = [value for column in columns for value in column.values.values()]
         self._low, self._high = min(everything), max(everything)
 
     def cell(self, value: float | None) -> Cell:
-        """One accuracy, or that there is none."""
+        """One value, or that there is none."""
         if value is None:
             return NOTHING
         span = self._high - self._low
         level = LEVELS - 1 if span <= 0 else min(int(LEVELS * (value - self._low) / span), LEVELS - 1)
-        return Cell(f"{100 * value:.1f}", level=level)
+        return Cell(self._text(value), level=level)
 
     @property
     def scale(self) -> tuple[str, str]:
         """What the lightest and the darkest colour stand for."""
-        return f"{100 * self._low:.1f} %", f"{100 * self._high:.1f} %"
+        unit = " %" if self._share else ""
+        return f"{self._text(self._low)}{unit}", f"{self._text(self._high)}{unit}"
+
+    def _text(self, value: float) -> str:
+        return f"{100 * value:.1f}" if self._share else signed(f"{value:.2f}")
 
 
 def _seeds(runs: Sequence[RunRecord]) -> str:

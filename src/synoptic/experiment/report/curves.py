@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.table import QUANTITIES, Column, kind_of
 from synoptic.experiment.display.numbers import value_text
 from synoptic.experiment.report.draw import drawing, identifier, line_look, plain, svg
 from synoptic.experiment.report.history import LOG, LOSS, Curve
 from synoptic.experiment.report.palette import sentinel, series_colour
-from synoptic.experiment.report.parts import DASH, Block, Cell, Figure, Grid, Key, row, thinned
+from synoptic.experiment.report.parts import DASH, Block, Cell, Figure, Grid, Key, row, sentence, signed, thinned
 from synoptic.experiment.report.scene import Scene, Series
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 HEIGHT = 188
 MARGINS = (42, 10, 14, 36)
-PANELS = (("local", "local/accuracy/mean"), ("base", "base/accuracy/mean"), ("novel", "novel/accuracy/mean"))
+PANELS = ("local", "base", "novel", "skill")
+"""Columns that have a panel, where they were measured."""
+
 MARKS = 8
 """Markers on a line, at most about so many."""
 
@@ -55,10 +58,11 @@ class Line:
 
 def learning_curves(scene: Scene) -> Block | None:
     """A panel for each split that was measured by round, for each metric asked for, and for the training loss."""
-    panels = [*PANELS, *((name, name) for name in scene.metrics if name not in dict(PANELS).values())]
-    figures = [figure for title, measure in panels
-               if (figure := panel(scene, title, measure, lines_of(scene, measure))) is not None]  # fmt: skip
-    loss = panel(scene, "training loss", LOSS, lines_of(scene, LOSS))
+    panels = {column.measure: (column.name, _caption(column)) for column in scene.columns if column.name in PANELS}
+    panels |= {name: (name, f"{name} by round.") for name in scene.metrics if name not in panels}
+    figures = [figure for measure, (title, about) in panels.items()
+               if (figure := panel(scene, title, measure, lines_of(scene, measure), about)) is not None]  # fmt: skip
+    loss = panel(scene, "training loss", LOSS, lines_of(scene, LOSS), "Training loss by round.")
     figures += [loss] if loss is not None else []
     problems = tuple(history.problem for history in scene.own_histories() if history.problem)
     if not figures:
@@ -98,13 +102,13 @@ def _of_group(scene: Scene, group: Group, series: Series, name: str, full: str) 
             yield Line(series, f"{name}, seed {run.seed}, not finished", (curves[run.seed],), whole=False)
 
 
-def panel(scene: Scene, title: str, measure: str, lines: Sequence[Line], about: str = "") -> Figure | None:
+def panel(scene: Scene, title: str, measure: str, lines: Sequence[Line], about: str) -> Figure | None:
     """A panel of lines; None where there is no round but the start."""
     lines = [line for line in lines if line.rounds]
     # A single moment is no curve: the bars and tables show it.
     if not any(len(line.rounds) > 1 for line in lines):
         return None
-    share = "/accuracy" in measure
+    share = kind_of(measure) == "share"
     scale = 100 if share else 1
     last = max(line.rounds[-1] for line in lines)
     with drawing(HEIGHT, MARGINS) as (figure, axes):
@@ -116,7 +120,7 @@ def panel(scene: Scene, title: str, measure: str, lines: Sequence[Line], about: 
     # A legend of one entry says nothing new where there is only one method.
     alone = scene.single and len(lines) == 1 and lines[0].whole and lines[0].series in scene.series
     keys = () if alone else tuple(Key(line.name, line.series.number, faint=not line.whole) for line in lines)
-    return Figure(heading, about or _caption(title, share), drawn, _grid(lines, measure), keys)
+    return Figure(heading, about, drawn, _grid(lines, measure), keys)
 
 
 def _draw(axes: Axes, line: Line, last: int, scale: float) -> None:
@@ -147,16 +151,16 @@ def _frame(axes: Axes, last: int) -> None:
     axes.tick_params(axis="y", pad=8)
 
 
-def _caption(title: str, share: bool) -> str:
-    if share:
-        return f"Accuracy on {title} test data by round." if title in dict(PANELS) else f"{title} by round."
-    return f"{title[:1].upper()}{title[1:]} by round."
+def _caption(column: Column) -> str:
+    if column.quantity == "skill":
+        return sentence(column.about)
+    return sentence(f"{QUANTITIES[column.quantity][1]} on {column.name} test data by round")
 
 
 def _said(title: str, lines: Sequence[Line], measure: str) -> str:
     ends = [f"{line.name} from {value_text(measure, line.at(line.rounds[0])[0])} to "
             f"{value_text(measure, line.at(line.rounds[-1])[0])}" for line in lines]  # fmt: skip
-    return f"Line chart of {title} by round: {'; '.join(ends)}."
+    return f"Line chart of {title} by round: {signed('; '.join(ends))}."
 
 
 def _grid(lines: Sequence[Line], measure: str) -> Grid:
@@ -178,4 +182,4 @@ def _value(line: Line, round_: int, measure: str) -> Cell:
 
 
 def _short(measure: str, value: float) -> str:
-    return f"{100 * value:.1f}" if "/accuracy" in measure else f"{value:.4g}"
+    return f"{100 * value:.1f}" if kind_of(measure) == "share" else signed(f"{value:.4g}")

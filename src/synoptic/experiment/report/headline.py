@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from math import isnan
 
 from synoptic.experiment.comparison.groups import Group, same_problem
 from synoptic.experiment.comparison.statistics import Difference, difference
-from synoptic.experiment.comparison.table import Column, Row, Table
+from synoptic.experiment.comparison.table import QUANTITIES, Column, Row, Table
 from synoptic.experiment.comparison.text import is_clear
 from synoptic.experiment.display.numbers import bytes_text
-from synoptic.experiment.report.parts import FIXED, MINUS, plural
+from synoptic.experiment.report.parts import FIXED, plural, signed
 from synoptic.experiment.report.results import before_and_after, row_title
 from synoptic.experiment.report.scene import Scene
 
-ORDER = ("HM", "base", "local", "global")
+ORDER = ("skill", "HM", "base", "local", "global")
 """The measure that methods are ranked by: the first that every row has, else the first that most have."""
 
-NAMES = {"HM": "harmonic mean of base and novel accuracy", "base": "accuracy on base classes",
-         "local": "accuracy on clients' own test data", "global": "accuracy among all classes"}  # fmt: skip
-ASKED = NAMES | {"base": "accuracy on questions of trained kinds", "global": "accuracy on all test questions",
-                 "local": "accuracy on clients' own test questions"}  # fmt: skip
+NAMES = {"HM": "harmonic mean of base and novel {}", "base": "{} on base classes",
+         "local": "{} on clients' own test data", "global": "{} among all classes",
+         "skill": "skill, mean over tasks"}  # fmt: skip
+ASKED = NAMES | {"base": "{} on questions of trained kinds", "global": "{} on all test questions",
+                 "local": "{} on clients' own test questions"}  # fmt: skip
+"""What columns of `ORDER` are called; the bracket stands for the quantity."""
 
 
 def headline(scene: Scene) -> str:
@@ -34,15 +35,22 @@ def headline(scene: Scene) -> str:
 
 def _tied_together(text: str) -> str:
     """Numbers keep their units and intervals on one line, and minus signs are such."""
-    return re.sub(r"(?<![\w])-(?=\d)", MINUS, text).replace(" %", f"{FIXED}%").replace(" ± ", f"{FIXED}±{FIXED}")
+    return signed(text).replace(" %", f"{FIXED}%").replace(" ± ", f"{FIXED}±{FIXED}")
 
 
 def main_column(table: Table) -> Column | None:
-    """The accuracy that methods are ranked by."""
+    """The measure that methods are ranked by; utilities are about clients, so their own test data come first."""
     columns = {column.name: column for column in table.columns}
-    known = [columns[name] for name in ORDER if name in columns]
+    first = ("local",) if "local" in columns and columns["local"].quantity == "utility" else ()
+    known = [columns[name] for name in (*first, *ORDER) if name in columns]
     counts = {column.name: sum(column.name in one.cells for one in table.rows) for column in known}
     return max(known, key=lambda column: counts[column.name], default=None)
+
+
+def measure_name(column: Column, asks: bool) -> str:
+    """A column of `ORDER` in words: ``accuracy on base classes``; ``asks`` says that data are questions."""
+    what = QUANTITIES.get(column.quantity, ("", column.quantity))[1]
+    return (ASKED if asks else NAMES)[column.name].format(what)
 
 
 def _nothing_finished(scene: Scene) -> str:
@@ -56,11 +64,12 @@ def _one(group: Group, table: Table) -> str:
     rounds = int(group.runs[0].summary.get("rounds", 0))
     parts: list[str] = []
     for one in table.rows:
-        for name in ("base", "novel", "local"):
+        for name in ("skill", "base", "novel", "local"):
             column = next((column for column in table.columns if column.name == name), None)
             if column is None or name not in one.cells or (name == "local" and len(parts) >= 2):
                 continue
-            parts.append(_moved(group, column, one, rounds, named=one.model != "shared"))
+            both = column.name == "skill" and len(table.rows) > 1
+            parts.append(_moved(group, column, one, rounds, named=both or one.model != "shared"))
     if rounds == 0:
         return f"Nothing was trained (0 rounds): {', '.join(parts) or 'no accuracy was measured'}."
     sent = table.rows[0].cells.get("bytes")
@@ -71,16 +80,21 @@ def _one(group: Group, table: Table) -> str:
 
 
 def _moved(group: Group, column: Column, one: Row, rounds: int, named: bool) -> str:
-    whose = "personal " if named else ""
-    end = 100 * one.cells[column.name].mean
+    what = (f"{one.model} " if named else "") + (" ".join(dict.fromkeys([column.name, column.quantity])))
+    unit, scale, least = (" %", 100, 0.05) if column.kind == "share" else ("", 1, 0.005)
+    end = one.cells[column.name].mean
     start, change = before_and_after(group, column, one.model)
     if rounds == 0 or start is None or change is None:
-        return f"{whose}{column.name} accuracy {end:.1f} %"
-    how = "from" if abs(end - 100 * start.mean) >= 0.05 else "stayed at"
-    if how == "stayed at":
-        return f"{whose}{column.name} accuracy stayed at {end:.1f} %"
+        return f"{what} {_amount(column, end)}{unit}"
+    if not abs(scale * end - scale * start.mean) >= least:
+        return f"{what} stayed at {_amount(column, end)}{unit}"
     doubt = "" if is_clear(change) or isnan(change.estimate.low) else ", a change that these seeds do not decide"
-    return f"{whose}{column.name} accuracy {how} {100 * start.mean:.1f} to {end:.1f} %{doubt}"
+    return f"{what} from {_amount(column, start.mean)} to {_amount(column, end)}{unit}{doubt}"
+
+
+def _amount(column: Column, value: float) -> str:
+    """A share in per cent, or a number, without unit."""
+    return f"{100 * value:.1f}" if column.kind == "share" else f"{round(value, 2) + 0.0:.2f}"
 
 
 def _several(scene: Scene, table: Table) -> str:
@@ -91,13 +105,14 @@ def _several(scene: Scene, table: Table) -> str:
         return f"{plural(len(scene.finished), 'method')} compared; no accuracy that they share was measured."
     ranked = sorted(rows, key=lambda one: -one.cells[column.name].mean)
     best = ranked[0]
-    value, name = best.cells[column.name], (ASKED if scene.asks else NAMES)[column.name]
-    half = "" if isnan(value.low) else f" ± {100 * value.half:.1f}"
+    value, name = best.cells[column.name], measure_name(column, scene.asks)
+    unit = " %" if column.kind == "share" else ""
+    half = "" if isnan(value.low) else f" ± {_amount(column, value.half)}"
     tied = [one for one in ranked[1:] if one.cells[column.name].mean == value.mean]
     if tied:
         names = ", ".join(row_title(scene, one) for one in [best, *tied])
-        return f"{names} share the highest {name}: {100 * value.mean:.1f} %{half}."
-    first = (f"{row_title(scene, best)} has the highest {name}: {100 * value.mean:.1f} %{half}, "
+        return f"{names} share the highest {name}: {_amount(column, value.mean)}{unit}{half}."
+    first = (f"{row_title(scene, best)} has the highest {name}: {_amount(column, value.mean)}{unit}{half}, "
              f"over {plural(len(best.seeds), 'seed')}.")  # fmt: skip
     return " ".join(filter(None, [first, _leads(scene, column, best, ranked)]))
 
@@ -117,14 +132,16 @@ def _leads(scene: Scene, column: Column, best: Row, ranked: list[Row]) -> str:
 
 
 def _lead(apart: Difference | None, best: Row, other: Row, column: Column) -> str:
-    points = 100 * (best.cells[column.name].mean - other.cells[column.name].mean)
+    more = "points more" if column.kind == "share" else "more"
     if apart is None:
-        return f"{points:.1f} points more (not paired)"
+        lead = best.cells[column.name].mean - other.cells[column.name].mean
+        return f"{_amount(column, lead)} {more} (not paired)"
     one = apart.estimate
     if isnan(one.low):
-        return f"{100 * one.mean:.1f} points more (one seed: not decided)"
+        return f"{_amount(column, one.mean)} {more} (one seed: not decided)"
     verdict = "" if is_clear(apart) else ", not decided"
-    return f"{100 * one.mean:.1f} points more (95 % interval {100 * one.low:.1f} to {100 * one.high:.1f}{verdict})"
+    low, high = _amount(column, one.low), _amount(column, one.high)
+    return f"{_amount(column, one.mean)} {more} (95 % interval {low} to {high}{verdict})"
 
 
 def _paired(scene: Scene, one: Row, other: Row, column: Column) -> Difference | None:

@@ -9,20 +9,21 @@ from synoptic.experiment.comparison.table import Column
 from synoptic.experiment.comparison.text import cell_text
 from synoptic.experiment.records import flat
 from synoptic.experiment.report.facts import setting, settings_apart
-from synoptic.experiment.report.headline import NAMES, main_column
-from synoptic.experiment.report.parts import Block, Cell, Grid, row, sentence
-from synoptic.experiment.report.results import NOTHING, row_title
+from synoptic.experiment.report.headline import main_column, measure_name
+from synoptic.experiment.report.parts import Block, Cell, Grid, row, sentence, signed
+from synoptic.experiment.report.results import NOTHING, row_title, units
 from synoptic.experiment.report.scene import Scene
 
 
 def overview(scenes: Sequence[Scene]) -> Block | None:
-    """The main accuracy of every model under every condition, and what makes these differ; None for a single one."""
+    """The main measure of every model under every condition, and what makes these differ; None for a single one."""
     if len(scenes) < 2:
         return None
     column = _common(scenes)
     shown = [scene for scene in scenes if scene.table is not None]
-    grids = [_accuracies(shown, column)] if column is not None else []
-    what = f"{sentence(NAMES[column.name])} " if column is not None else ""
+    grids = [_table(shown, column)] if column is not None else []
+    asks = all(scene.asks for scene in scenes)
+    what = f"{sentence(measure_name(column, asks))} " if column is not None else ""
     about = (
         f"{what}Every condition is a problem of its own and has its own part below: compare down a column, not along a "
         "row."
@@ -30,10 +31,10 @@ def overview(scenes: Sequence[Scene]) -> Block | None:
     return Block("Conditions at a glance", (about,), grids=(*grids, *_apart(scenes)))
 
 
-def _accuracies(scenes: Sequence[Scene], column: Column) -> Grid:
+def _table(scenes: Sequence[Scene], column: Column) -> Grid:
     names = list(dict.fromkeys(row_title(scene, one) for scene in scenes if scene.table for one in scene.table.rows))
     rows = [row(name, *(_cell(scene, name, column) for scene in scenes)) for name in names]
-    caption = "Accuracies in per cent, mean and half of a 95 % interval over seeds."
+    caption = f"{units([column])}, mean and half of a 95 % interval over seeds."
     return Grid(("method", *_names(scenes)), tuple(rows), caption)
 
 
@@ -54,13 +55,12 @@ def _names(scenes: Sequence[Scene]) -> tuple[str, ...]:
 def _common(scenes: Sequence[Scene]) -> Column | None:
     """The main measure of most conditions."""
     found = [column for scene in scenes if scene.table is not None and (column := main_column(scene.table)) is not None]
-    names = [column.name for column in found]
-    return max(found, key=lambda column: names.count(column.name), default=None)
+    return max(found, key=found.count, default=None)
 
 
 def _cell(scene: Scene, name: str, column: Column) -> Cell:
     assert scene.table is not None, "only scenes with a table are shown"
     for one in scene.table.rows:
-        if row_title(scene, one) == name and column.name in one.cells:
-            return Cell(cell_text(column, one.cells[column.name]))
+        if row_title(scene, one) == name and column in scene.table.columns and column.name in one.cells:
+            return Cell(signed(cell_text(column, one.cells[column.name])))
     return NOTHING

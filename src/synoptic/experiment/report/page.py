@@ -67,7 +67,7 @@ def make_page(request: Request) -> Page:
     common = [block for block in (overview(scenes), claims(checked)) if block is not None]
     notices = [*request.unfinished, *(sentence for scene in scenes for sentence in _not_finished(scene))]
     parts = [_part(scene, request) for scene in scenes]
-    columns = [column for scene in scenes if scene.table is not None for column in scene.table.columns]
+    columns = [one for scene in scenes for one in (scene.columns if scene.table is None else scene.table.columns)]
     asks = bool(scenes) and all(scene.asks for scene in scenes)
     return Page(title, tuple(notices), tuple(common), tuple(parts), tuple(columns), asks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,11 @@ def plural(count: int, word: str, many: str = "") -> str:
 def sentence(text: str) -> str:
     """The text with a capital letter and a full stop."""
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def signed(text: str) -> str:
+    """The text with real minus signs before its numbers; hyphens stay."""
+    return re.sub(r"(?<![\w])-(?=\d)", MINUS, text)
 
 
 def placeless(text: str, folder: Path) -> str:

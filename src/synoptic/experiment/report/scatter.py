@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synoptic.experiment.comparison.groups import Group, same_problem
-from synoptic.experiment.report.clients import accuracies, table_of
+from synoptic.experiment.comparison.table import QUANTITIES
+from synoptic.experiment.report.clients import by_client, table_of
 from synoptic.experiment.report.draw import drawing, identifier, line_look, plain, svg
 from synoptic.experiment.report.palette import sentinel
-from synoptic.experiment.report.parts import Block, Figure, Grid, Key, row, thinned
+from synoptic.experiment.report.parts import Block, Figure, Grid, Key, row, sentence, signed, thinned
 from synoptic.experiment.report.scene import Scene, Series
 
 SCATTERED = 2000
@@ -26,15 +27,18 @@ class Pair:
 
 
 def scatter(scene: Scene) -> Block | None:
-    """Personal against shared accuracy of the same client and seed; None where there is nothing to hold against."""
+    """Personal against shared results of the same client and seed; None where there is nothing to hold against."""
     pairs = _pairs(scene)
     if not pairs:
         personal = any(one.model == "personal" for group in scene.finished for one in scene.of(group))
         why = ("The personal models have no shared model of the same data and seeds to be held against." if personal
                else "Not applicable: no method here has personal models.")  # fmt: skip
+        if personal and scene.tasks is not None:
+            why = "Clients have different tasks, whose results cannot be compared."
         return Block("Personal against shared", (why,)) if scene.finished else None
     dots = sum(len(pair.dots) for pair in pairs)
-    about = ("Every dot is a client (and seed): the accuracy of the shared model on its own test data to the right, of "
+    what = QUANTITIES[scene.quantity][1]
+    about = (f"Every dot is a client (and seed): the {what} of the shared model on its own test data to the right, of "
              "its personal model upwards. Above the line the personal model is better.")  # fmt: skip
     if dots > SCATTERED:
         about += f" {SCATTERED:,} of {dots:,} dots are drawn, evenly spaced."
@@ -48,7 +52,7 @@ def _pairs(scene: Scene) -> list[Pair]:
             other = _held_against(scene, group)
             if other is None:
                 continue
-            dots = _dots(group, other)
+            dots = _dots(group, other, scene.quantity)
             name = series.label if other is group else f"{series.label} against {other.label}"
             if dots:
                 result.append(Pair(series, name, dots))
@@ -68,12 +72,12 @@ def _held_against(scene: Scene, group: Group) -> Group | None:
     return next(iter([*trained, *others]), None)
 
 
-def _dots(group: Group, other: Group) -> tuple[tuple[str, int, float, float], ...]:
-    shared = {run.seed: accuracies(table_of(run), "shared") for run in other.runs}
+def _dots(group: Group, other: Group, quantity: str) -> tuple[tuple[str, int, float, float], ...]:
+    shared = {run.seed: by_client(table_of(run), "shared", quantity) for run in other.runs}
     return tuple(
         (client, run.seed, shared[run.seed][client], value)
         for run in group.runs
-        for client, value in accuracies(table_of(run), "personal").items()
+        for client, value in by_client(table_of(run), "personal", quantity).items()
         if client in shared.get(run.seed, {})
     )
 
@@ -81,8 +85,9 @@ def _dots(group: Group, other: Group) -> tuple[tuple[str, int, float, float], ..
 def _drawn(scene: Scene, pairs: Sequence[Pair], about: str) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    values = [100 * value for pair in pairs for _, _, x, y in pair.dots for value in (x, y)]
-    low, high = max(0.0, min(values) - 4), min(100.0, max(values) + 4)
+    kind, what = QUANTITIES[scene.quantity]
+    scale, unit, text = (100, ", %", "{:.1f}") if kind == "share" else (1, "", "{:.2f}")
+    low, high = _limits([scale * value for pair in pairs for _, _, x, y in pair.dots for value in (x, y)], kind)
     with drawing(296, (46, 10, 8, 44)) as (figure, axes):
         plain(axes, "both")
         axes.plot([low, high], [low, high], color=sentinel("axis"), linewidth=1)
@@ -91,22 +96,31 @@ def _drawn(scene: Scene, pairs: Sequence[Pair], about: str) -> Figure:
             crowded = len(kept) > 200
             look = line_look(pair.series.number) | {"linestyle": "", "alpha": 0.35 if crowded else 0.8}
             look["markersize"] = 3 if crowded else 5.5
-            axes.plot([100 * pair.dots[i][2] for i in kept], [100 * pair.dots[i][3] for i in kept], **look)
+            axes.plot([scale * pair.dots[i][2] for i in kept], [scale * pair.dots[i][3] for i in kept], **look)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlim(low, high)
         axes.set_ylim(low, high)
-        axes.set_xlabel("shared model, %", color=sentinel("muted"))
-        axes.set_ylabel("personal model, %", color=sentinel("muted"), labelpad=2)
+        axes.set_xlabel(f"shared model{unit}", color=sentinel("muted"))
+        axes.set_ylabel(f"personal model{unit}", color=sentinel("muted"), labelpad=2)
         above = [f"{pair.name}: {_above(pair)}" for pair in pairs]
         drawn = svg(figure, identifier(scene.condition, "scatter"), f"Scatter plot. {'; '.join(above)}.")
-    rows = [row(f"{client}, seed {seed}, {pair.name}", f"{100 * x:.1f}", f"{100 * y:.1f}")
+    rows = [row(f"{client}, seed {seed}, {pair.name}", *(signed(text.format(scale * value)) for value in (x, y)))
             for pair in pairs for client, seed, x, y in (pair.dots[i] for i in thinned(len(pair.dots)))]  # fmt: skip
-    grid = Grid(("client", "shared", "personal"), tuple(rows),
-                "Per cent." if len(rows) == sum(len(pair.dots) for pair in pairs) else
-                "Per cent; of many clients evenly spaced ones.", linked=3)  # fmt: skip
+    some = "" if len(rows) == sum(len(pair.dots) for pair in pairs) else "; of many clients evenly spaced ones"
+    caption = sentence(f"{'per cent' if kind == 'share' else what}{some}")
+    grid = Grid(("client", "shared", "personal"), tuple(rows), caption, linked=3)
     keys = tuple(Key(pair.name, pair.series.number, dots=True) for pair in pairs)
-    return Figure("personal against shared, %", f"{about} {'. '.join(above)}.", drawn, grid, keys)
+    return Figure(f"personal against shared{unit}", f"{about} {'. '.join(above)}.", drawn, grid, keys)
+
+
+def _limits(values: Sequence[float], kind: str) -> tuple[float, float]:
+    """A little more than the range of the values; shares stay within 0 and 100 per cent."""
+    low, high = min(values), max(values)
+    if kind == "share":
+        return max(0.0, low - 4), min(100.0, high + 4)
+    margin = 0.06 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def _above(pair: Pair) -> str:

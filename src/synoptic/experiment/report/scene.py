@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from synoptic.experiment.comparison.groups import Group
-from synoptic.experiment.comparison.table import MODELS, Table
+from synoptic.experiment.comparison.table import MODELS, Column, Table, judged_by, task_columns
 from synoptic.experiment.records import RunRecord
 from synoptic.experiment.report.history import Curve, History, read_history
 
@@ -42,6 +42,7 @@ class Scene:
         table: of finished groups; None where nothing is finished.
         baseline: label that others are compared with; empty without a table.
         metrics: further measures that were asked for, by name.
+        tasks: the same rows as the table with a column for each task; None where all clients have the same one.
     """
 
     condition: str
@@ -53,6 +54,7 @@ class Scene:
     table: Table | None = None
     baseline: str = ""
     metrics: tuple[str, ...] = ()
+    tasks: Table | None = None
 
     def of(self, group: Group) -> list[Series]:
         """The models of a group."""
@@ -83,6 +85,24 @@ class Scene:
         """Whether all runs are about questions and answers."""
         return all(run.asks for group in self.groups for run in group.runs)
 
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What says how well models do, finished or not."""
+        return judged_by(self._names())
+
+    @property
+    def task_columns(self) -> tuple[Column, ...]:
+        """What says how well models do at each task; empty where all clients have the same one."""
+        return task_columns(self._names())
+
+    @property
+    def quantity(self) -> str:
+        """What clients can be compared by: a known utility where there is one, else accuracy or preference."""
+        return next((column.quantity for column in self.columns if column.name == "local"), "accuracy")
+
+    def _names(self) -> list[str]:
+        return [name for group in self.groups for run in group.runs for name in measured(run, self.history(run))]
+
     def done(self, label: str) -> Group | None:
         """The finished runs of a group."""
         return next((group for group in self.finished if group.label == label), None)
@@ -98,10 +118,10 @@ def read_histories(groups: Sequence[Group]) -> dict[str, History]:
     return {place_of(run): read_history(run) for group in groups for run in group.runs}
 
 
-def measured(run: RunRecord, history: History) -> set[str]:
+def measured(run: RunRecord, history: History) -> list[str]:
     """Names of all metrics of a run, from its summary and its log."""
-    metrics = run.summary.get("metrics", {})
-    return {*metrics, *(name for name in history.curves if name.startswith(tuple(f"{model}/" for model in MODELS)))}
+    logged = (name for name in history.curves if name.startswith(tuple(f"{model}/" for model in MODELS)))
+    return list(dict.fromkeys([*run.summary.get("metrics", {}), *logged]))
 
 
 def number_series(groups: Sequence[Group], histories: Mapping[str, History]) -> tuple[Series, ...]:

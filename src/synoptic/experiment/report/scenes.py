@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from synoptic.core.errors import SynopticError, nearest
 from synoptic.experiment.comparison.groups import Group
-from synoptic.experiment.comparison.table import MODELS, tabulate
+from synoptic.experiment.comparison.table import MODELS, by_task, tabulate
 from synoptic.experiment.report.history import LOG, History
 from synoptic.experiment.report.scene import (
     Scene,
@@ -48,7 +48,8 @@ def _scene(
     chosen = baseline if baseline in labels else labels[0]
     measures = {name for group in finished for run in group.runs for name in run.measures()}
     table = tabulate(finished, chosen, [one for one in asked if _spellings(one) & measures])
-    return Scene(condition, name, tuple(groups), finished, series, histories, table, chosen, asked)
+    tasks = by_task(finished, chosen)
+    return Scene(condition, name, tuple(groups), finished, series, histories, table, chosen, asked, tasks)
 
 
 def _check_baseline(groups: Sequence[Group], baseline: str | None) -> None:

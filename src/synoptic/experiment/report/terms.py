@@ -79,6 +79,13 @@ ASKED: Final[dict[str, str]] = {
 }  # fmt: skip
 """The same words where all that is shown is about questions and answers."""
 
+OTHERS: Final[dict[str, str]] = {
+    "before and after": "What was measured with the adapter as it was at the start, and after the last round.",
+    "quantile": "Clients sorted by their value: 10 % of the clients lie at or below the 10 % quantile.",
+    "domain": "The same measure on the test examples of one domain: a group of sites, a task, a style or a place.",
+}
+"""The same words where more than accuracies is shown."""
+
 WORDS["domain"] = "Accuracy on test examples of trained classes in one domain (a style or a place), base names only."
 
 ALIASES: Final = {"± (95 %)": "± and intervals", "evidence": "effect", "communication": "communicating"}
@@ -86,7 +93,8 @@ ALIASES: Final = {"± (95 %)": "± and intervals", "evidence": "effect", "commun
 
 def about_column(column: Column, asks: bool) -> str:
     """What a column's numbers are, as a sentence; ``asks`` says that they are about questions and answers."""
-    return ASKED.get(column.name, sentence(column.about)) if asks else sentence(column.about)
+    known = asks and column.quantity == "accuracy" and column.name in ASKED
+    return ASKED[column.name] if known else sentence(column.about)
 
 
 def glossary(extra: Sequence[Column], asks: bool = False) -> dict[str, str]:
@@ -96,11 +104,19 @@ def glossary(extra: Sequence[Column], asks: bool = False) -> dict[str, str]:
         extra: columns beside the usual ones.
         asks: whether the page is about questions and answers alone.
     """
-    return {
+    usual = {
         **{column.name: sentence(column.about) for column in (*COLUMNS, *extra)},
         **WORDS,
         **(ASKED if asks else {}),
     }
+    others = [column for column in extra if column.is_result and column.quantity != "accuracy"]
+    return usual | (OTHERS if others else {}) | {column.name: _meanings(column, extra, usual) for column in others}
+
+
+def _meanings(column: Column, extra: Sequence[Column], usual: Mapping[str, str]) -> str:
+    """A column's definition, after that of accuracies where parts of the page have these under the same name."""
+    both = any(one.name == column.name and one.quantity == "accuracy" for one in extra)
+    return " ".join([usual[column.name]] * both + [sentence(column.about)])
 
 
 def meaning(text: str, known: Mapping[str, str]) -> str | None:
