@@ -197,11 +197,11 @@ def test_several_tasks_have_a_row_each_and_a_column_for_each_model(width: int) -
     show_result(console, Path("runs/x"), summary)
     shown = text(console).splitlines()
     assert all(len(line) <= width for line in shown)
-    rows = {line[:20].strip(): line[20:].split() for line in shown[2:6]}
+    rows = {line[:15].strip(): line[15:].split() for line in shown[2:6]}
     early = ["12.5", "%"] if width == 100 else []
     assert rows == {
-        "ripe accuracy": ["50.0", "%", *early, "75.0", "%"], "looks error": ["0.125", "0.0625"],
-        "skill, mean of tasks": ["0.25", "0.5"], "skill, worst task": ["-0.5", "0.25"],
+        "ripe": ["50.0", "%", *early, "75.0", "%"], "looks error": ["0.125", "0.0625"],
+        "skill": ["0.25", "0.5"], "worst task": ["-0.5", "0.25"],
     }  # fmt: skip
     assert "bytes up" in text(console)
     assert headlines(TASKED) == "shared/local skill 0.25  personal/local skill 0.5"

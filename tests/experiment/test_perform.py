@@ -184,6 +184,7 @@ def call(**changes: Any) -> Performed:
         ({"texts": ["a star"]}, "task 'shapes' reads image, and no picture was given; add --image"),
         ({"images": ["nowhere.png"], "texts": ["a"]}, "reads image, and a text was given; leave out --text"),
         ({"images": ["nowhere.png"]}, "there is no picture nowhere.png; check the path"),
+        ({"name": "corrections", "texts": ["red", " "]}, "a text for task 'corrections' is empty; write one"),
         ({"name": "shape"}, "has no task 'shape'; did you mean 'shapes'"),
         ({"name": "zzz"}, "has no task 'zzz'; it has shapes, corrections, questions, pictures"),
         ({"name": None}, "has the tasks shapes, corrections, questions, pictures; say which"),

@@ -67,9 +67,10 @@ def _data(run: RunRecord, settings: Sequence[Setting]) -> list[Setting]:
 def _tasks(held: dict[str, Any], settings: Sequence[Setting], source: str) -> list[Setting]:
     """The same of several tasks: the run's sites, one of each kind, unless the newcomer has tasks of its own."""
     if held["source"] != source:
-        several, alone = ("the run has", "the newcomer") if source != "tasks" else ("the newcomer has", "the run")
-        raise SynopticError(f"{several} several tasks and {alone} one", "name the newcomer's tasks with data.tasks.own"
-                            if source != "tasks" else "name data of the run's kind")  # fmt: skip
+        if source == "tasks":
+            raise SynopticError("the newcomer has several tasks and the run one", "name data of the run's kind")
+        raise SynopticError("the run has several tasks and the newcomer one",
+                            "name the newcomer's tasks with data.tasks.own")  # fmt: skip
     own = _touched(settings, ("data", "tasks", "own"))
     kept = {key: value for key, value in held["tasks"].items() if not (own and key in ("own", "archetypes"))}
     path = [] if _touched(settings, ("data", "path")) else [(("data", "path"), held["path"])]

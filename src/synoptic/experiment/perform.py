@@ -116,8 +116,8 @@ def perform(
     """
     chosen = _chosen(adapter, base, client)
     task, how = _named(chosen.tasks, name, adapter), how or How()
-    _check_given(task, bool(images), bool(texts))
-    check_out(task, how)
+    _check_given(task, images, texts)
+    _check_out(task, how)
     if task.modalities == ("image", "text"):
         paths, said = paired(existing(images), texts)
     else:
@@ -144,7 +144,7 @@ def perform_tests(
     record = finished(Path(run).expanduser())
     chosen, how = _chosen(run, None, client), how or How()
     task = _named(chosen.tasks, name, run)
-    check_out(task, how)
+    _check_out(task, how)
     data = manifest.load(record.folder.manifest, read_recipe(record.folder.recipe).data)
     assert isinstance(data, TaskData)
     pool = _tests(data, task, client)
@@ -160,7 +160,7 @@ def perform_tests(
     return _performed(chosen, task, table.images if "image" in task.modalities else None, rows, how)
 
 
-def check_out(task: Task, how: How) -> None:
+def _check_out(task: Task, how: How) -> None:
     """Refuse pictures without a folder, and a folder without pictures.
 
     Raises:
@@ -194,12 +194,14 @@ def _named(tasks: Sequence[Task], name: str | None, adapter: str | Path) -> Task
     return known[name]
 
 
-def _check_given(task: Task, images: bool, texts: bool) -> None:
-    for modality, given in (("image", images), ("text", texts)):
+def _check_given(task: Task, images: Sequence[str | Path], texts: Sequence[str]) -> None:
+    for modality, given in (("image", bool(images)), ("text", bool(texts))):
         if given != (modality in task.modalities):
             reads, word = " and ".join(task.modalities), {"image": "picture", "text": "text"}[modality]
             what, fix = (f"a {word} was given", "leave out") if given else (f"no {word} was given", "add")
             raise SynopticError(f"task '{task.name}' reads {reads}, and {what}", f"{fix} --{modality}")
+    if any(not text.strip() for text in texts):
+        raise SynopticError(f"a text for task '{task.name}' is empty", "write one, or leave it out")
 
 
 def _tests(data: TaskData, task: Task, client: str | None) -> Ints:

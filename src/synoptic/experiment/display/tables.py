@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from synoptic.experiment.comparison.table import SKILLS, task_columns
 from synoptic.experiment.display.numbers import bytes_text, seconds_text, value_text
 
 if TYPE_CHECKING:
@@ -57,13 +58,6 @@ def show_result(console: Console, folder: Path, summary: Mapping[str, Any]) -> N
 
 def _by_task(title: str, metrics: Mapping[str, float], before: Mapping[str, float]) -> Table:
     """Means over the clients who have a task, on their own test examples, a row for each task."""
-    rows = {}
-    for name in metrics:
-        model, _, rest = name.partition("/local/")
-        task, _, quantity = rest.removesuffix("/mean").partition("/")
-        if rest.endswith("/mean") and quantity in ("accuracy", "error"):
-            rows[f"{task} {quantity}"] = f"local/{rest}"
-    rows |= {"skill, mean of tasks": "local/skill/mean", "skill, worst task": "local/skill/worst"}
     models = [model for model in ("shared", "personal") if f"{model}/local/skill/mean" in metrics]
     table = _table()
     table.add_column(title, overflow="fold")
@@ -72,9 +66,10 @@ def _by_task(title: str, metrics: Mapping[str, float], before: Mapping[str, floa
         if before:
             table.add_column("before", justify="right", no_wrap=True)
     sides = (metrics, before) if before else (metrics,)
-    for row, rest in rows.items():
-        names = [f"{model}/{rest}" for model in models]
-        table.add_row(row, *(value_text(name, side[name]) if name in side else "" for name in names for side in sides))
+    for column in (*task_columns(metrics), *SKILLS):
+        names = [column.full(model) for model in models]
+        cells = [value_text(name, side[name]) if name in side else "" for name in names for side in sides]
+        table.add_row(column.name, *cells)
     return table
 
 
