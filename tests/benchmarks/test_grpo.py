@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import io
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.grpo import _agree, _figures
-from benchmarks.peers.trl.job import Job, read, reward
+from benchmarks.grpo import _agree, _figures, tiny_vlm
+from benchmarks.peers.trl import ours
+from benchmarks.peers.trl.job import MARK, Job, read, reward
 
 from answerers import base
 from synoptic.adapters.spec import AdapterSpec
@@ -55,3 +58,18 @@ def test_sides_that_ask_something_else_are_not_timed() -> None:
     _agree({"synoptic": {"greedy": ["red"]}, "trl": {"greedy": ["red"]}})
     with pytest.raises(RuntimeError, match="answers differently by side"):
         _agree({"synoptic": {"greedy": ["red"]}, "trl": {"greedy": ["blue"]}})
+
+
+def test_our_side_takes_every_step_that_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = tiny_vlm(tmp_path, quick=True).steps
+    monkeypatch.setattr("sys.stdin", io.StringIO("go\n" * steps))
+    ours.main(tmp_path)
+    said = [json.loads(line.removeprefix(MARK)) for line in capsys.readouterr().out.splitlines()]
+    assert [sorted(one) for one in said] == [
+        ["resident"],
+        *[["processor_seconds", "seconds", "tokens"]] * steps,
+        ["greedy", "peak", "versions"],
+    ]
+    assert all(one["tokens"] > 0 for one in said[1:-1])

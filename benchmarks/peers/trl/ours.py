@@ -50,8 +50,9 @@ def main(folder: Path) -> None:
     def once(t: int) -> int:
         nonlocal adapter, moments
         some = np.arange(t * job.batch, (t + 1) * job.batch)
-        adapter, moments, found = step(model, adapter, rows, some, judge, spec, moments, generator(0, "step", t))
-        return round(found["length"] * job.batch * job.group)
+        done = step(model, adapter, rows, some, judge, spec, moments, generator(0, "step", t))
+        adapter, moments = done.adapter, done.moments
+        return round(done.measures["length"] * job.batch * job.group)
 
     side.run(job.steps, once)
     said = answer(model, {}, rows, np.arange(4)[None], Decoding(tokens=job.tokens))
