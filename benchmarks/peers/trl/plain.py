@@ -57,11 +57,15 @@ def asked(processor: Any, questions: list[str], images: list[Image.Image]) -> An
 
 
 def update(model: Any, processor: Any, optimizer: Any, inputs: Any, job: Job) -> int:
-    """Draw, judge, take one step; how many tokens were drawn."""
+    """Draw, judge, take one step; how many tokens were drawn.
+
+    The word for a picture is never drawn: transformers would look for a picture behind it.
+    """
     width = inputs["input_ids"].shape[1]
     with torch.no_grad():
         ids = model.generate(**inputs, do_sample=True, temperature=job.temperature, top_k=0, top_p=1.0,
-                             max_new_tokens=job.tokens, num_return_sequences=job.group)  # fmt: skip
+                             max_new_tokens=job.tokens, num_return_sequences=job.group,
+                             suppress_tokens=[model.config.image_token_id])  # fmt: skip
     said = ids[:, width:]
     ends = said == processor.tokenizer.eos_token_id
     counted = (ends.cumsum(1) - ends.long()) == 0

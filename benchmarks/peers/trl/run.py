@@ -57,6 +57,7 @@ def main(folder: Path) -> None:
         loss_type="grpo", learning_rate=job.lr, lr_scheduler_type="constant", max_grad_norm=job.clip_norm,
         gradient_checkpointing=False, shuffle_dataset=False, report_to="none", save_strategy="no",
         logging_strategy="no", disable_tqdm=True, dataloader_num_workers=0,
+        generation_kwargs={"suppress_tokens": [model.config.image_token_id]},  # as in the plain loop
     )  # fmt: skip
     lora = LoraConfig(r=job.rank, lora_alpha=job.rank, target_modules=job.target, lora_dropout=0.0)
     trainer = GRPOTrainer(model=model, reward_funcs=judge, args=config, train_dataset=Dataset.from_dict(rows),
