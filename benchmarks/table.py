@@ -1,6 +1,7 @@
 """Tables of the engine's figures, from what was measured: `python -m benchmarks.table > docs/benchmarks.md`.
 
-Reads `benchmarks/results/engine.json` (or the file given as an argument); no figure is ever typed by hand.
+Reads `benchmarks/results/engine.json` (or the file given as an argument) and `grpo.json` beside it, where there is one;
+no figure is ever typed by hand.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ MEANING = {
 }  # fmt: skip
 
 HEAD = (
-    "Written by `python -m benchmarks.table` from `benchmarks/results/engine.json`; "
+    "Written by `python -m benchmarks.table` from `engine.json` and `grpo.json` in `benchmarks/results`; "
     "[benchmarks/README.md](../benchmarks/README.md) tells how each figure is taken. "
     "A target is met if the median meets it."
 )
@@ -75,13 +76,16 @@ CONTENDERS = {
     "flower": "Flower simulation, one actor for each core",
 }
 
+SIDES = {"trl": "TRL's `GRPOTrainer`", "plain": "a plain loop on transformers and peft"}
+
 
 def main(path: Path) -> None:
     """Print the page."""
-    print("\n".join(page(read_json(path))))
+    grpo = path.with_name("grpo.json")
+    print("\n".join(page(read_json(path), read_json(grpo) if grpo.exists() else None)))
 
 
-def page(content: Mapping[str, Any]) -> list[str]:
+def page(content: Mapping[str, Any], grpo: Mapping[str, Any] | None = None) -> list[str]:
     """Lines of Markdown."""
     lines = ["# Engine benchmarks", "", HEAD, ""]
     lines += _figures(content)
@@ -89,6 +93,8 @@ def page(content: Mapping[str, Any]) -> list[str]:
         lines += _curves(content["notes"]["vitb_speedup"])
     if "peers" in content:
         lines += _peers(content["peers"])
+    if grpo:
+        lines += _grpo(grpo)
     lines += ["", "## Where and when", "", *_environments(content["environments"].values())]
     lines += ["", "## Not measured", "", *(f"* {line}" for line in content["not_measured"])]
     return lines
@@ -136,6 +142,35 @@ def _peers(peers: Mapping[str, Any]) -> list[str]:
     head = ["engine", "versions", "settings", "processes", "x bare loop", "range", "first round, s"]
     return ["", "## The same job on other engines", "", f"{peers['what'][0].upper()}{peers['what'][1:]}.", "",
             *_table(head, rows), "", *_environments([peers["environment"]])]  # fmt: skip
+
+
+def _grpo(measured: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for key, raw in measured["repeats"].items():
+        case, _, other = key.partition("_over_")
+        if not other or case.endswith("_processor"):
+            continue
+        speed, target = measured["notes"][f"{case}_sizes"]["tokens_per_second"], measured["targets"].get(key, "")
+        rows.append([case, SIDES[other], f"{speed['synoptic']:,.0f}", f"{speed[other]:,.0f}", _number(measured[key]),
+                     f"{_number(min(raw))} to {_number(max(raw))}", target.replace(">", "&gt;") or "none",
+                     _met(measured[key], target), _number(measured[f"{case}_processor_over_{other}"]),
+                     _number(measured[f"{case}_memory_of_{other}"])])  # fmt: skip
+    head = ["case", "beside", "tokens/s", "theirs", "times as fast", "range", "target", "met", "by processor time",
+            "memory, of theirs"]  # fmt: skip
+    notes = measured["notes"]
+    said = [f"{name}: {notes[name]}; {_sizes(notes[f'{name}_sizes'])}" for name in notes if f"{name}_sizes" in notes]
+    return ["", "## A step of GRPO", "",
+            "One step with pictures: draw a group of answers to each question, reward them, update a LoRA. All sides "
+            "have the same model, prompts, reward and settings, and take turns, a step each. Memory is what resident "
+            "memory grew by from the loaded model to the peak.", "", *_table(head, rows), "",
+            *(f"* {line}." for line in said), "", *_environments([measured["environment"]])]  # fmt: skip
+
+
+def _sizes(note: Mapping[str, Any]) -> str:
+    versions = {name: version for side in note["versions"].values() for name, version in side.items()}
+    return (f"{note['batch']} questions, {note['group']} answers of at most {note['tokens']} tokens, "
+            f"{note['steps'] - note['warm']} steps after {note['warm']}; "
+            f"{', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}")  # fmt: skip
 
 
 def _environments(environments: Any) -> list[str]:

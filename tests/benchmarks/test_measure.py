@@ -83,6 +83,20 @@ def test_the_page_says_whether_a_target_is_met_and_leaves_no_figure_out() -> Non
         page(_assembled(result, _record("monday"), None))
 
 
+def test_the_page_tells_a_step_of_grpo_beside_the_others() -> None:
+    sizes = {"batch": 2, "group": 3, "tokens": 4, "steps": 5, "warm": 1, "versions": {"trl": {"trl": "1.0"}},
+             "tokens_per_second": {"synoptic": 200.0, "trl": 111.0}}  # fmt: skip
+    measured = {"wide_over_trl": 1.8, "wide_processor_over_trl": 1.7, "wide_memory_of_trl": 0.5,
+                "repeats": {"wide_over_trl": [1.6, 1.8, 2.5], "wide_processor_over_trl": [1.7],
+                            "wide_memory_of_trl": [0.5]},
+                "targets": {"wide_over_trl": ">= 2"}, "notes": {"wide": "a wide one", "wide_sizes": sizes},
+                "environment": _record("monday")}  # fmt: skip
+    lines = page(_assembled(Result(), _record("monday"), None), measured)
+    row = "| wide | TRL's `GRPOTrainer` | 200 | 111 | 1.8 | 1.6 to 2.5 | &gt;= 2 | **no** | 1.7 | 0.5 |"
+    assert row in lines
+    assert "* wide: a wide one; 2 questions, 3 answers of at most 4 tokens, 4 steps after 1; trl 1.0." in lines
+
+
 def test_every_target_is_explained() -> None:
     assert TARGETS.keys() <= MEANING.keys()
     assert all(callable(case.measure) for case in CASES.values())
