@@ -36,8 +36,8 @@ def runs() -> dict[str, list[dict[str, Any]]]:
 
 
 def test_counts_are_of_each_task_by_round() -> None:
-    events = [{"type": "run_started"}, *({"type": "round", "log": {"loss": 1.0, "replacements/a": value,
-                                                                   "replacements/b": 0.0}} for value in (1.0, 3.0))]  # fmt: skip
+    logs = [{"loss": 1.0, "replacements/a": value, "replacements/b": 0.0} for value in (1.0, 3.0)]
+    events = [{"type": "run_started"}, *({"type": "round", "log": log} for log in logs)]
     assert counts(events) == {"a": [1, 3], "b": [0, 0]}
 
 
