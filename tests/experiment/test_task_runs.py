@@ -16,7 +16,10 @@ from synoptic.data.federated import build
 from synoptic.data.spec import DataSpec
 from synoptic.deploy.site import Site, settle
 from synoptic.deploy.terms import terms_of
+from synoptic.experiment.comparison.compare import page
 from synoptic.experiment.comparison.groups import Group
+from synoptic.experiment.comparison.matrix import Comparison
+from synoptic.experiment.comparison.suite import suite_of_words
 from synoptic.experiment.comparison.table import tabulate
 from synoptic.experiment.delivered import finished, personal, read_about, shared
 from synoptic.experiment.evaluate import evaluate
@@ -180,3 +183,8 @@ def test_a_table_shows_skill_for_tasks(tmp_path: Path) -> None:
     table = tabulate(groups)
     assert {"skill", "worst task"} <= {column.name for column in table.columns}
     assert "local" not in {column.name for column in table.columns}, "accuracies of different tasks have no mean"
+    result = Comparison(suite_of_words(["fedavg", "local"]), tuple(groups), ())
+    assert [table.title for table in result.tables()] == ["", "On own test data", "On all clients' test data"]
+    text = page(result)
+    assert text.index("worst task") < text.index("**On own test data**") < text.index("**On all clients' test data**")
+    assert text.count("* Seeds ") == 1

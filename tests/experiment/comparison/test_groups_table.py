@@ -196,7 +196,8 @@ def test_columns_are_about_the_best_that_is_known_of_a_model() -> None:
 def test_tasks_have_columns_of_their_own_and_of_errors_less_is_better() -> None:
     def one(method: str, error: float) -> Group:
         tasks = {"shared/local/shapes/accuracy/mean": 0.5, "shared/local/shapes/accuracy/worst": 0.2,
-                 "shared/local/pictures/error/mean": error, "shared/local/skill/mean": 0.3}  # fmt: skip
+                 "shared/local/pictures/error/mean": error, "shared/local/skill/mean": 0.3,
+                 "shared/domain/pictures/error/mean": error / 2, "shared/domain/pastel/accuracy/mean": 0.9}  # fmt: skip
         return Group(method, tuple(record(method, seed, metrics=tasks) for seed in (0, 1)))
 
     groups = [one("fedavg", 0.4), one("tap", 0.1)]
@@ -206,6 +207,10 @@ def test_tasks_have_columns_of_their_own_and_of_errors_less_is_better() -> None:
         ("shapes", "share", "accuracy"), ("pictures error", "number", "error")
     ]  # fmt: skip
     assert row(table, "tap").against["pictures error"].wins == 2
+    everybody = by_task(groups, "fedavg", "domain")
+    assert everybody is not None
+    assert [column.measure for column in everybody.columns] == ["domain/pictures/error/mean"]
+    assert (table.title, everybody.title) == ("On own test data", "On all clients' test data")
     assert by_task([runs("fedavg", [0.5])], "fedavg") is None
     asked = tabulate(groups, metrics=["local/pictures/error/mean"])
     assert row(asked, "tap").against["local/pictures/error/mean"].wins == 2

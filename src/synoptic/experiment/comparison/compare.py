@@ -72,7 +72,9 @@ def page(result: Comparison, level: int = 1) -> str:
     if suite.about:
         lines += [suite.about, ""]
     for table in result.tables():
-        if table.condition:
+        if table.title:
+            lines += [f"**{table.title}**", ""]
+        elif table.condition:
             lines += [f"{'#' * (level + 1)} {table.condition}", ""]
         lines += [markdown(table), ""]
     revisions = {str(run.summary.get("environment", {}).get("revision")) for one in result.groups for run in one.runs}

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from synoptic.core.errors import SynopticError
+from synoptic.experiment.comparison.columns import TESTS
 from synoptic.experiment.comparison.groups import Group
 from synoptic.experiment.comparison.suite import Cell, Suite
-from synoptic.experiment.comparison.table import Table, tabulate
+from synoptic.experiment.comparison.table import Table, by_task, tabulate
 from synoptic.experiment.events import Event
 from synoptic.experiment.recipe import Recipe, read_recipe
 from synoptic.experiment.records import RunRecord, read_run
@@ -39,17 +40,17 @@ class Comparison:
     problems: tuple[Problem, ...]
 
     def tables(self) -> list[Table]:
-        """One table for each condition that has a result.
+        """For each condition that has a result its table; where clients have different tasks, those by task behind it.
 
         Raises:
             SynopticError: the suite names a metric that no run has, or its baseline has no result.
         """
-        conditions = dict.fromkeys(group.condition for group in self.groups)
-        return [
-            tabulate([group for group in self.groups if group.condition == name], self.suite.baseline,
-                     self.suite.metrics)
-            for name in conditions
-        ]  # fmt: skip
+        found: list[Table | None] = []
+        for name in dict.fromkeys(group.condition for group in self.groups):
+            groups = [group for group in self.groups if group.condition == name]
+            found.append(tabulate(groups, self.suite.baseline, self.suite.metrics))
+            found += [by_task(groups, self.suite.baseline, tests) for tests in TESTS]
+        return [table for table in found if table is not None]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from synoptic.experiment.comparison.columns import MODELS, Column
 from synoptic.experiment.comparison.statistics import Difference, Estimate
-from synoptic.experiment.comparison.table import MODELS, Column, Row, Table
+from synoptic.experiment.comparison.table import Row, Table
 from synoptic.experiment.display.numbers import bytes_text, seconds_text
 
 ABSENT = "n/a"
@@ -87,7 +88,7 @@ def difference_rows(table: Table) -> tuple[Row, ...]:
 
 
 def markdown(table: Table) -> str:
-    """The table, the paired differences, and the notes, as Markdown."""
+    """The table and the paired differences as Markdown; below what is not part of another, seeds and notes too."""
     lines = [*_grid(["method", *map(heading, table.columns)],
                     [[row_name(row, table), *(cell_text(column, row.cells.get(column.name))
                                               for column in table.columns)] for row in table.rows])]  # fmt: skip
@@ -100,7 +101,8 @@ def markdown(table: Table) -> str:
                        [[row_name(row, table), *(_bold(column, row.against.get(column.name)) for column in columns)]
                         for row in against])  # fmt: skip
     seeds = sorted({seed for row in table.rows for seed in row.seeds})
-    lines += ["", f"* Seeds {', '.join(map(str, seeds))}.", *(f"* {note}" for note in table.notes)]
+    if not table.title:
+        lines += ["", f"* Seeds {', '.join(map(str, seeds))}.", *(f"* {note}" for note in table.notes)]
     return "\n".join(lines)
 
 
@@ -119,6 +121,7 @@ def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
     return [
         {
             "condition": table.condition,
+            "title": table.title,
             "baseline": table.baseline,
             "notes": list(table.notes),
             "columns": [{"name": column.name, "measure": column.measure, "about": column.about} for column in

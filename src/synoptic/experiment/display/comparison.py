@@ -26,8 +26,8 @@ def show_comparison(console: Console, tables: Sequence[Table]) -> None:
     """For each condition: what every method reached, the paired differences, and what one must know to compare."""
     for table in tables:
         console.print()
-        if table.condition:
-            console.print(Text(table.condition, "bold"))
+        if headline := table.title or table.condition:
+            console.print(Text(headline, "bold"))
         seeds = sorted({seed for row in table.rows for seed in row.seeds})
         interval = "mean ± half of a 95 % interval over" if len(seeds) > 1 else "one value for"
         say(console, f"{interval} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from synoptic.experiment.comparison.table import SKILLS, task_columns
+from synoptic.experiment.comparison.columns import SKILLS, task_columns
 from synoptic.experiment.display.numbers import bytes_text, seconds_text, value_text
 
 if TYPE_CHECKING:

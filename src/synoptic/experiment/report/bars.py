@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING
 
+from synoptic.experiment.comparison.columns import MODELS, QUANTITIES, Column
 from synoptic.experiment.comparison.groups import Group
 from synoptic.experiment.comparison.statistics import Estimate, estimate
-from synoptic.experiment.comparison.table import MODELS, QUANTITIES, Column, Row, Table
+from synoptic.experiment.comparison.table import Row, Table
 from synoptic.experiment.comparison.text import cell_text, plain_text
 from synoptic.experiment.report.draw import TEXT, drawing, identifier, plain, svg
 from synoptic.experiment.report.palette import sentinel, series_colour

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synoptic.experiment.comparison.columns import QUANTITIES
 from synoptic.experiment.comparison.groups import Group
-from synoptic.experiment.comparison.table import QUANTITIES
 from synoptic.experiment.records import RunRecord
 from synoptic.experiment.report.palette import LEVELS
 from synoptic.experiment.report.parts import Block, Cell, Grid, and_list, row, sentence, signed

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from synoptic.experiment.comparison.columns import QUANTITIES, Column, kind_of
 from synoptic.experiment.comparison.groups import Group
-from synoptic.experiment.comparison.table import QUANTITIES, Column, kind_of
 from synoptic.experiment.display.numbers import value_text
 from synoptic.experiment.report.draw import drawing, identifier, line_look, plain, svg
 from synoptic.experiment.report.history import LOG, LOSS, Curve

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import isnan
 
+from synoptic.experiment.comparison.columns import QUANTITIES, Column
 from synoptic.experiment.comparison.groups import Group, same_problem
 from synoptic.experiment.comparison.statistics import Difference, difference
-from synoptic.experiment.comparison.table import QUANTITIES, Column, Row, Table
+from synoptic.experiment.comparison.table import Row, Table
 from synoptic.experiment.comparison.text import is_clear
 from synoptic.experiment.display.numbers import bytes_text
 from synoptic.experiment.report.parts import FIXED, plural, signed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from synoptic.experiment.comparison.columns import Column
 from synoptic.experiment.comparison.groups import PROBLEM
-from synoptic.experiment.comparison.table import Column
 from synoptic.experiment.comparison.text import cell_text
 from synoptic.experiment.records import flat
 from synoptic.experiment.report.facts import setting, settings_apart

@@ -9,7 +9,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from synoptic.experiment.comparison.table import Column
+from synoptic.experiment.comparison.columns import Column
 from synoptic.experiment.report.palette import DARK, LIGHT, custom_properties, dash, marker, series_colour
 from synoptic.experiment.report.parts import Block, Key
 from synoptic.experiment.report.terms import anchor, glossary, meaning

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from synoptic.experiment.comparison.columns import MODELS, Column
 from synoptic.experiment.comparison.groups import Group
 from synoptic.experiment.comparison.statistics import Difference, Estimate, difference, estimate
-from synoptic.experiment.comparison.table import MODELS, Column, Row, Table
+from synoptic.experiment.comparison.table import Row, Table
 from synoptic.experiment.comparison.text import (
     ABSENT,
     cell_text,

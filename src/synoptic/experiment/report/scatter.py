@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from synoptic.experiment.comparison.columns import QUANTITIES
 from synoptic.experiment.comparison.groups import Group, same_problem
-from synoptic.experiment.comparison.table import QUANTITIES
 from synoptic.experiment.report.clients import by_client, table_of
 from synoptic.experiment.report.draw import drawing, identifier, line_look, plain, svg
 from synoptic.experiment.report.palette import sentinel

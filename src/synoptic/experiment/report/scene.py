@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from synoptic.experiment.comparison.columns import MODELS, Column, judged_by, task_columns
 from synoptic.experiment.comparison.groups import Group
-from synoptic.experiment.comparison.table import MODELS, Column, Table, judged_by, task_columns
+from synoptic.experiment.comparison.table import Table
 from synoptic.experiment.records import RunRecord
 from synoptic.experiment.report.history import Curve, History, read_history
 

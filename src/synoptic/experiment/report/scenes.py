@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from synoptic.core.errors import SynopticError, nearest
+from synoptic.experiment.comparison.columns import MODELS
 from synoptic.experiment.comparison.groups import Group
-from synoptic.experiment.comparison.table import MODELS, by_task, tabulate
+from synoptic.experiment.comparison.table import by_task, tabulate
 from synoptic.experiment.report.history import LOG, History
 from synoptic.experiment.report.scene import (
     Scene,

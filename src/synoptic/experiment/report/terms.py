@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from synoptic.experiment.comparison.table import COLUMNS, Column
+from synoptic.experiment.comparison.columns import COLUMNS, Column
 from synoptic.experiment.report.parts import FIXED, sentence
 
 SPLITS: Final = ("Images are classified among the names of the split's own classes; of questions, answers count that "
