@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from synoptic.core.errors import SynopticError, nearest
+from synoptic.core.errors import SynopticError, listing, nearest
 
 
 def test_an_error_is_one_sentence_of_what_and_what_to_do() -> None:
@@ -18,3 +18,9 @@ def test_an_error_is_one_sentence_of_what_and_what_to_do() -> None:
 )
 def test_a_misspelt_word_gets_its_neighbour_or_the_list(word: str, hint: str) -> None:
     assert nearest(word, ["local", "fedavg"]) == hint
+
+
+def test_of_many_names_the_first_are_listed() -> None:
+    assert listing(["b", "a"]) == "2: a, b"
+    assert listing([f"c{k:02d}" for k in range(12)]).startswith("12: c00, c01, ")
+    assert listing([f"c{k:02d}" for k in range(12)]).endswith("c09 and 2 more")

@@ -101,6 +101,10 @@ def test_digits_defaults() -> None:
     assert [data.class_names[i] for i in data.novel_classes] == ["seven", "eight", "nine"]
     assert data.prompts()[7] == "the digit seven."
     assert data.clients.name(3) == "client-3"
+    assert [data.clients.number(name) for name in ("client-3", "2")] == [3, 2]
+    for nobody in ("client-33", "99", "-1"):
+        with pytest.raises(SynopticError, match=f"these data have no client '{nobody}'; choose among .*client-0"):
+            data.clients.number(nobody)
     assert data.summary()["duplicates_dropped"] == 0
 
 

@@ -188,7 +188,7 @@ def test_one_of_several_clients_is_the_newcomer(tmp_path: Path) -> None:
     path, several = finished("fedvlm", LR), [*DATA, "data.clients=4"]
     with pytest.raises(SynopticError, match=r"several clients; choose with --client among 4: client-0, client-1"):
         onboard(path, several, tmp_path / "none")
-    with pytest.raises(SynopticError, match=r"no client '4'; choose with --client among 4"):
+    with pytest.raises(SynopticError, match=r"no client '4'; choose among 4"):
         onboard(path, several, tmp_path / "none", "4")
     names_ = [onboard(path, several, tmp_path / client, client).client for client in ("client-2", "3")]
     assert names_ == ["client-2", "client-3"]

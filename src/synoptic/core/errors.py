@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+
+_SHOWN = 10
+"""Names that an error lists."""
 
 
 class SynopticError(Exception):
@@ -30,3 +33,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(names)}"
+
+
+def listing(names: Collection[str]) -> str:
+    """How many there are, and the first of them: ``12: a, b, ... and 2 more``."""
+    first = ", ".join(sorted(names)[:_SHOWN])
+    return f"{len(names)}: {first}" + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

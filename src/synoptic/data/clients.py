@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from synoptic.core.errors import SynopticError, listing
 from synoptic.data.rows import Rows
 
 Ints = NDArray[np.int64]
@@ -42,6 +43,19 @@ class ClientIndex:
         if self.names is not None:
             return self.names[k]
         return f"client-{k:0{len(str(len(self) - 1))}d}"
+
+    def number(self, client: str) -> int:
+        """The client that people call so, or by its number.
+
+        Raises:
+            SynopticError: nobody is called so.
+        """
+        names = [self.name(k) for k in range(len(self))]
+        if client in names:
+            return names.index(client)
+        if client.isdecimal() and int(client) < len(names):
+            return int(client)
+        raise SynopticError(f"these data have no client '{client}'", f"choose among {listing(names)}")
 
     def train(self, k: int) -> Ints:
         """Ascending positions in the train table."""

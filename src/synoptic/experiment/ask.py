@@ -196,8 +196,7 @@ def paired(paths: list[Path], questions: Sequence[str]) -> tuple[list[Path], lis
 def _drawn(run: RunRecord, data: FederatedData, count: int, client: str | None) -> NDArray[np.int64]:
     pool = data.tests["global"]
     if client is not None:
-        names = [data.clients.name(number) for number in range(len(data.clients))]
-        pool = data.clients.test(names.index(client) if client in names else int(client))
+        pool = data.clients.test(data.clients.number(client))
     if count == 0 or count >= len(pool):
         return pool
     return np.sort(numpy_generator(run.seed, "ask", "tests").choice(pool, count, replace=False))

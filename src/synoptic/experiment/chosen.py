@@ -9,10 +9,10 @@ from pathlib import Path
 from synoptic.adapters.peft_card import is_hub_id
 from synoptic.adapters.peft_io import CONFIG, NOTE, Words, read_note
 from synoptic.core import SynopticError
-from synoptic.core.errors import nearest
+from synoptic.core.errors import listing, nearest
 from synoptic.core.files import read_json
 from synoptic.data.tasks import Task
-from synoptic.experiment.delivered import finished, listing, personal, read_about, shared
+from synoptic.experiment.delivered import finished, personal, read_about, shared
 from synoptic.models.load import embedded
 from synoptic.models.multitask.saved import BLOCKS, read_task_note
 

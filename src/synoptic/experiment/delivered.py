@@ -7,7 +7,6 @@ them.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,14 +15,13 @@ from pydantic import ValidationError
 
 from synoptic.adapters.peft_io import Words
 from synoptic.core import Section, SynopticError
+from synoptic.core.errors import listing
 from synoptic.core.files import read_json
 from synoptic.data.tasks import Task
 from synoptic.experiment.records import RunRecord, read_run
 from synoptic.models.multitask.saved import BLOCKS
 
 ABOUT = "about.json"
-SHOWN = 10
-"""Clients that an error names."""
 
 
 class Sizes(Section):
@@ -150,12 +148,6 @@ def personal(run: RunRecord, about: About, client: str) -> Delivered:
         fix = f"it has {listing(known.values())}" if known else "all its clients share one; leave out --client"
         raise SynopticError(f"the run {run.name} has no adapter of a client '{client}'", fix)
     return Delivered("personal", run.folder.adapters / "personal" / folder_name(name), name)
-
-
-def listing(names: Collection[str]) -> str:
-    """How many there are, and the first of them: ``12: a, b, ... and 2 more``."""
-    first = ", ".join(sorted(names)[:SHOWN])
-    return f"{len(names)}: {first}" + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def folder_name(client: str) -> str:

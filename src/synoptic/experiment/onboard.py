@@ -10,11 +10,11 @@ from tensordict import TensorDict
 
 from synoptic.adapters.blocks import block_of
 from synoptic.adapters.stack import expand, leaves, names, size_bytes, trainable_names, without
-from synoptic.core import SynopticError
+from synoptic.core.errors import SynopticError, listing
 from synoptic.data.federated import FederatedData, build
 from synoptic.data.tasks import TaskData, checked_tasks
 from synoptic.experiment.checkpoint import newest_checkpoint
-from synoptic.experiment.delivered import finished, listing, read_about
+from synoptic.experiment.delivered import finished, read_about
 from synoptic.experiment.export import whole_or_nothing
 from synoptic.experiment.newcomer import newcomer_recipe
 from synoptic.experiment.onboarded import Onboarded, write_onboarded
@@ -70,15 +70,12 @@ def onboard(run: Path, settings: Sequence[str], out: Path, client: str | None = 
 
 
 def _place(data: FederatedData, client: str | None) -> int:
-    known = [data.clients.name(place) for place in range(len(data.clients))]
-    if client is None and len(known) == 1:
-        return 0
-    if client in known:
-        return known.index(client)
-    if client is not None and client.isdecimal() and int(client) < len(known):
-        return int(client)
-    what = f"these data have no client '{client}'" if client is not None else "these data have several clients"
-    raise SynopticError(what, f"choose with --client among {listing(known)}")
+    if client is not None:
+        return data.clients.number(client)
+    if len(data.clients) > 1:
+        known = [data.clients.name(place) for place in range(len(data.clients))]
+        raise SynopticError("these data have several clients", f"choose with --client among {listing(known)}")
+    return 0
 
 
 def _bench(record: RunRecord, recipe: Recipe, data: FederatedData) -> Bench:

@@ -207,8 +207,7 @@ def _check_given(task: Task, images: Sequence[str | Path], texts: Sequence[str])
 def _tests(data: TaskData, task: Task, client: str | None) -> Ints:
     if client is None:
         return data.tests[f"domain/{task.name}"]
-    names = [data.clients.name(number) for number in range(len(data.clients))]
-    pool = data.local_rows(names.index(client) if client in names else int(client), f"local/{task.name}")
+    pool = data.local_rows(data.clients.number(client), f"local/{task.name}")
     if not len(pool):
         raise SynopticError(f"client '{client}' has no test rows of task '{task.name}'", "leave out --client")
     return pool
