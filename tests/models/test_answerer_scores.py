@@ -25,10 +25,17 @@ def test_chunks_give_the_values_and_gradients_of_the_whole(tokens: int, logits: 
     expected = -F.cross_entropy(two @ weight.T, targets, reduction="none")
     assert torch.allclose(logp, expected, atol=1e-5)
     assert torch.equal(best, (two @ weight.T).argmax(1) == targets)
-    logp.sum().backward()
-    expected.sum().backward()
+    weights = torch.randn(tokens, generator=rng)
+    (logp * weights).sum().backward()
+    (expected * weights).sum().backward()
     assert one.grad is not None and two.grad is not None
     assert torch.allclose(one.grad, two.grad, atol=1e-5)
+
+
+def test_a_head_that_learns_is_refused_where_its_gradient_would_be_lost() -> None:
+    weight, hidden = torch.randn(VOCABULARY, WIDTH, requires_grad=True), torch.randn(9, WIDTH, requires_grad=True)
+    with pytest.raises(ValueError, match="the head has something to learn"):
+        token_scores(lambda h: h @ weight.T, hidden, torch.zeros(9, dtype=torch.long), VOCABULARY, 2 * VOCABULARY)
 
 
 def test_no_tensor_holds_the_logits_of_all_rows() -> None:

@@ -93,8 +93,8 @@ def group_scores(
 ) -> Tensor:  # fmt: skip
     """Log-probability of every token of every answer ``[N, G, T]`` under what is worn; zero behind an answer's end.
 
-    Each prompt is computed once. Logits are computed in chunks, again in the backward pass, so memory grows with
-    V or with the tokens, never with their product.
+    Each prompt is computed once. Logits are computed in parts, of which none is kept, so memory grows with V or with
+    the tokens, never with their product.
 
     Args:
         model: the base, wearing what is to be judged.
@@ -125,8 +125,8 @@ def group_scores(
         normed_MD = model.decoder.norm(found_NCD[row_M, before_M])
 
         def tempered(some: Tensor) -> Tensor:
-            scaled: Tensor = model.decoder.head(some).float() / temperature
-            return scaled
+            found: Tensor = model.decoder.head(some).float()
+            return found if temperature == 1 else found.div_(temperature)
 
         logp_M, _ = token_scores(tempered, normed_MD, ids_NGT.to(device)[counted], model.vocabulary, logits)
     return logp_M.new_zeros(counted.shape).masked_scatter(counted, logp_M)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 LOGITS = 2**22
-"""Logits computed together; their backward pass computes them again, so memory never grows with the batch."""
+"""Logits computed together: what memory grows with, whatever the batch."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,55 @@ def token_scores(
     """Log-probability ``[M]`` of each target, float32, and whether it is the likeliest ``[M]``.
 
     Args:
-        head: hidden states to logits.
+        head: hidden states to logits, row by row; frozen.
         hidden_MD: what it reads.
         targets_M: token ids.
         vocabulary: how many logits it gives.
         logits: how many are computed together.
+
+    Raises:
+        ValueError: tokens are computed in parts, and the head has something to learn.
     """
     width = max(1, logits // vocabulary)
     if len(hidden_MD) <= width:
         return _scores(head, hidden_MD, targets_M)
-    parts = [
-        checkpoint(_scores, head, some, targets, use_reentrant=False)
-        if hidden_MD.requires_grad
-        else _scores(head, some, targets)
-        for some, targets in zip(hidden_MD.split(width), targets_M.split(width), strict=True)
-    ]
+    if torch.is_grad_enabled() and hidden_MD.requires_grad:
+        if head(hidden_MD[:1].detach()).requires_grad:
+            raise ValueError("only hidden states can learn from log-probabilities, and the head has something to learn")
+        found: tuple[Tensor, Tensor] = _InParts.apply(hidden_MD, targets_M, head, width)  # type: ignore[no-untyped-call]
+        return found
+    parts = [_scores(head, some, targets)
+             for some, targets in zip(hidden_MD.split(width), targets_M.split(width), strict=True)]  # fmt: skip
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+class _InParts(torch.autograd.Function):
+    """Gradients of each part beside its values, so that no logits are kept and none are computed again.
+
+    A token's log-probability is a function of its own hidden state alone: what the backward pass brings only scales it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_MD: Tensor, targets_M: Tensor, head: Callable[[Tensor], Tensor], width: int
+    ) -> tuple[Tensor, Tensor]:
+        parts = []
+        for some, targets in zip(hidden_MD.split(width), targets_M.split(width), strict=True):
+            with torch.enable_grad():
+                read = some.detach().requires_grad_()
+                logp, best = _scores(head, read, targets)
+                (gradient,) = torch.autograd.grad(logp.sum(), read)
+            parts.append((logp.detach(), best, gradient))
+        logp_M, best_M, gradient_MD = (torch.cat(some) for some in zip(*parts, strict=True))
+        ctx.mark_non_differentiable(best_M)
+        ctx.save_for_backward(gradient_MD)
+        return logp_M, best_M
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, logp_M: Tensor, best_M: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient_MD,) = ctx.saved_tensors
+        return (gradient_MD * logp_M[:, None]).to(gradient_MD.dtype), None, None, None
 
 
 def _scores(head: Callable[[Tensor], Tensor], hidden_MD: Tensor, targets_M: Tensor) -> tuple[Tensor, Tensor]:
