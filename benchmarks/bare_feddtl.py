@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ def names(model: Any, ids_CT: Tensor) -> Tensor:
 
 def log_probabilities(model: Any, latents_BE: Tensor, texts_CE: Tensor) -> Tensor:
     """``[B, C]``."""
-    logits = model.logit_scale.exp() * F.normalize(latents_BE, dim=-1) @ texts_CE.T
+    logits: Tensor = model.logit_scale.exp() * F.normalize(latents_BE, dim=-1) @ texts_CE.T
     return logits.log_softmax(-1)
 
 
@@ -137,9 +138,9 @@ def feddtl_round(
         put(vision, state.vision)
         noise = plan.noise(client)
         losses = [
-            (lambda b=batch: supervised(model, plan, b, texts))
+            partial(supervised, model, plan, batch, texts)
             if reference is None
-            else (lambda b=batch, g=noise: reinforced(model, reference, plan, b, texts, g))
+            else partial(reinforced, model, reference, plan, batch, texts, noise)
             for batch in plan.batches[client]
         ]
         descend(list(vision.values()), plan.lr, losses)
@@ -154,5 +155,5 @@ def feddtl_round(
         logits = model.logit_scale.exp() * images_UE[rows] @ names(model, plan.ids_CT).T
         return F.cross_entropy(logits, labels_U[rows])
 
-    descend(list(text.values()), plan.lr, [lambda b=batch: align(b) for batch in plan.server_batches])
+    descend(list(text.values()), plan.lr, [partial(align, batch) for batch in plan.server_batches])
     return replace(state, vision=total, text={name: one.detach().clone() for name, one in text.items()})

@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.results import ROOT, read_result, write_result
 from synoptic.core.files import write_text
@@ -187,7 +188,7 @@ def draw(axes: Sequence[tuple[Suite, Axis]], path: Path) -> None:
         plt.close(figure)
 
 
-def _panel(panel: object, suite: Suite, axis: Axis) -> None:
+def _panel(panel: Any, suite: Suite, axis: Axis) -> None:
     labels = list(next(iter(axis.values())))
     for place, label in enumerate(labels):
         there = [axis[name][label].hm for name in axis]

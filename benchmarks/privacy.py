@@ -196,8 +196,9 @@ def tables(data: FederatedData, seen: View) -> Sequence[tuple[Any, NDArray[np.in
 
 def pixels(table: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
     """``[n, 3072]``, each picture less its own mean colour: that is nearly all of their variance, and says little."""
-    pictures = np.stack([np.asarray(image, dtype=np.float64) / 255 for image in table.images.load(rows)])
-    return (pictures - pictures.mean((1, 2), keepdims=True)).reshape(len(rows), -1)
+    pictures: NDArray[Any] = np.stack([np.asarray(image, dtype=np.float64) / 255 for image in table.images.load(rows)])
+    flat: NDArray[Any] = (pictures - pictures.mean((1, 2), keepdims=True)).reshape(len(rows), -1)
+    return flat
 
 
 def hidden(data: FederatedData) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -168,6 +168,7 @@ def job(
 def plain(bench: Bench, start: TensorDict, rounds: int) -> Workload:
     """Tensors of a job: the preprocessed pixels, the frozen text embeddings, everybody's batches, the LoRA factors."""
     data, model = bench.data, bench.model
+    assert isinstance(model, DualEncoder)
     clients = range(len(data.clients))
     order = [
         np.concatenate([row for k in clients for row in plan(data.clients.train(k), bench.train, SEED, t, k)])

@@ -122,7 +122,8 @@ def _bare_feature(here: Job, clip: Path, plain: Workload, kind: str) -> Callable
     if kind == "head":
         loss = head_loss(model, plain, parameter)
     else:
-        data = here.bench.data
-        tokens = here.bench.model.tokenize([data.prompts()[index] for index in data.base_classes])
+        data, clip_model = here.bench.data, here.bench.model
+        assert isinstance(clip_model, DualEncoder)
+        tokens = clip_model.tokenize([data.prompts()[index] for index in data.base_classes])
         loss = prompt_loss(model, plain, tokens.ids_NT, parameter)
     return partial(fedavg_round, {name: parameter}, loss, plain.start, plain, 0)

@@ -31,6 +31,7 @@ from synoptic.learning.batches import plan
 from synoptic.learning.spec import TrainSpec
 from synoptic.methods.feddtl import BOTH, FedDTL
 from synoptic.models.cache import Budget
+from synoptic.models.dual_encoder import DualEncoder
 from synoptic.models.load import load_dual_encoder
 
 STAGES = ("sft", "rl")
@@ -62,11 +63,11 @@ class Sides:
     def bare(self, stage: str) -> Callable[[], State]:
         """The same by the plain loop, on models of its own."""
         model = load_clip(self.clip)
-        worn = [wear(model, bare_names(leaves(part))) for part in self.starts["sft"]]
+        vision_of, text_of = (wear(model, bare_names(leaves(part))) for part in self.starts["sft"])
         vision, text = (bare_names(leaves(part)) for part in self.starts[stage])
         state = State(vision, text, bare_names(leaves(self.starts["sft"][0])))
         reference = load_clip(self.clip) if stage == "rl" else None
-        return partial(feddtl_round, model, *worn, self.plan(stage), state, reference)
+        return partial(feddtl_round, model, vision_of, text_of, self.plan(stage), state, reference)
 
     def round_of(self, stage: str) -> int:
         """The first round of the first stage, the second of the second: both models of the reference then differ."""
@@ -76,6 +77,7 @@ class Sides:
         """Batches and noise of the stage's round as plain tensors."""
         bench, t = self.bench, self.round_of(stage)
         data, model, clients = bench.data, bench.model, range(len(bench.data.clients))
+        assert isinstance(model, DualEncoder)
         epochs = bench.train.epochs if stage == "sft" else self.method.settings.second_epochs
         train = bench.train.model_copy(update={"epochs": epochs})
         place = np.full(len(data.class_names), -1)
@@ -132,7 +134,7 @@ def _case(suffix: str, clip: Path, name: str, data: FederatedData, batch: int, r
     here = sides(clip, name, data, batch)
     stack = len(data.clients)
     contenders: dict[str, Callable[[], Any]] = {}
-    apart = {}
+    apart: dict[str, float] = {}
     for stage in STAGES:
         bare, alone, together = here.bare(stage), here.server(1, stage), here.server(stack, stage)
         theirs = bare()

@@ -46,6 +46,8 @@ class World:
         said: what a person at the server was told.
     """
 
+    server: Server
+
     def __init__(
         self, folder: Path, clients: int = 4, deadline: float = 20.0, grace: float = 0.3, policy: Policy | None = None,
         post: Callable[[dict[int, Node]], Post] = Loopback, **spec: Any,

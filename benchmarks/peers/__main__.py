@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from benchmarks.engine import FULL, PEERS, RESULTS
 from benchmarks.measure import ROOT, Result, environment, load_average, paired, rounded

@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
     processor = AutoProcessor.from_pretrained(folder, padding_side="left")
     base = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     lora = LoraConfig(r=job.rank, lora_alpha=job.rank, target_modules=job.target, lora_dropout=0.0)
-    model = get_peft_model(base, lora)
+    model: Any = get_peft_model(base, lora)
     moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(moved, lr=job.lr, weight_decay=0.0, fused=True)
     images = [Image.fromarray(picture) for picture in pictures]

@@ -20,7 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 from benchmarks.peers.trl.job import Side, read, reward
 
 
-class Told(TrainerCallback):  # type: ignore[misc]
+class Told(TrainerCallback):
     """Takes a step when the parent gives the word."""
 
     def __init__(self, side: Side) -> None:
@@ -43,8 +43,8 @@ def main(folder: Path) -> None:
     side = Side()
     processor = AutoProcessor.from_pretrained(folder, padding_side="left")
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    rows = {"prompt": [[{"role": "user", "content": question}] for question in job.questions],
-            "image": [Image.fromarray(picture) for picture in pictures]}  # fmt: skip
+    images = [Image.fromarray(picture) for picture in pictures]
+    rows = {"prompt": [[{"role": "user", "content": question}] for question in job.questions], "image": images}
 
     def judge(completions: list[Any], completion_ids: list[list[int]], **_: Any) -> list[float]:
         side.tokens += sum(len(ids) for ids in completion_ids)
@@ -63,7 +63,7 @@ def main(folder: Path) -> None:
     trainer = GRPOTrainer(model=model, reward_funcs=judge, args=config, train_dataset=Dataset.from_dict(rows),
                           processing_class=processor, peft_config=lora, callbacks=[Told(side)])  # fmt: skip
     trainer.train()
-    side.finish(greedy(trainer.model, processor, job, rows["image"]), ["trl", "torch", "transformers", "peft"])
+    side.finish(greedy(trainer.model, processor, job, images), ["trl", "torch", "transformers", "peft"])
 
 
 def greedy(model: Any, processor: Any, job: Any, images: list[Image.Image]) -> list[str]:
