@@ -1,0 +1,152 @@
+"""Which answers scores teach on easy-VQA: ``python -m benchmarks.answers``.
+
+    SYNOPTIC_SHARED_DATA=/path/to/shared python -m benchmarks.answers [--jobs 2] [--output runs/claims] [--page]
+
+The runs of `claims/mor_easy_vqa.yaml`; those that `synoptic claims mor_easy_vqa` has left there are read. Their last
+checkpoints hold the policy as it was before it was aligned and as it is after; both answer all test questions,
+greedily. Written: `benchmarks/results/answers.json` and the table in `docs/methods/mor.md`; ``--page`` writes the table
+again from the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.marks import between, percent
+from benchmarks.measure import environment
+from benchmarks.results import ROOT
+from synoptic.core import SynopticError
+from synoptic.core.files import read_json, read_tensors, write_json, write_text
+from synoptic.data import FederatedData, manifest
+from synoptic.experiment.claims.reading import read_claims
+from synoptic.experiment.comparison.matrix import Comparison, run_suite
+from synoptic.experiment.display import output
+from synoptic.experiment.display.matrix import LineMatrix
+from synoptic.experiment.recipe import read_recipe
+from synoptic.experiment.records import RunRecord
+from synoptic.learning.answering import AnswerRows, answer
+from synoptic.models.answerer import Answerer
+from synoptic.models.answerer.decode import Decoding
+from synoptic.models.cache import Budget
+from synoptic.models.load import shared_model
+
+CLAIMS = ROOT / "claims" / "mor_easy_vqa.yaml"
+RESULTS = ROOT / "benchmarks" / "results" / "answers.json"
+PAGE = ROOT / "docs" / "methods" / "mor.md"
+BEGIN, END = "<!-- written by `python -m benchmarks.answers` -->", "<!-- end of the answers -->"
+NAMED = {"mor": "routed", "uniform": "uniform mean", "single": "the first site's scores alone"}
+BEFORE, AFTER = "reference", "adapter"
+"""What a checkpoint of `mor` calls the policy before it was aligned and after."""
+
+AT_ONCE = 64
+
+Runs = Mapping[str, Sequence[Mapping[str, Any]]]
+"""By the suite's entries: of each seed ``answers``, each with ``questions``, ``sites``, ``before`` and ``after``."""
+
+
+def main() -> None:
+    """See the module's description."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument("--output", type=Path, default=Path("runs/claims"), help="where runs lie")
+    parser.add_argument("--page", action="store_true", help="write again, run nothing")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    torch.set_num_threads(1)
+    if not options.page:
+        whole = read_claims(CLAIMS).suites["sites"]
+        suite = whole.model_copy(update={"methods": {label: whole.methods[label] for label in NAMED}, "baseline": None})
+        done = run_suite(suite, options.output, [LineMatrix(output())], options.jobs)
+        write_json(RESULTS, {**content(done), "environment": environment()})
+    runs: Runs = read_json(RESULTS)["runs"]
+    print(*table(runs), sep="\n")
+    write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8"), runs))
+
+
+def content(done: Comparison) -> dict[str, Any]:
+    """What is kept of a comparison.
+
+    Raises:
+        SynopticError: a run is missing.
+    """
+    if done.problems:
+        first = done.problems[0]
+        raise SynopticError(f"no result for {first.cell}: {first.sentence}", "mend it and run again: the rest is kept")
+    runs = {group.label: [{"seed": run.seed, "final_hash": run.summary["final_hash"], "answers": of_run(run)}
+                          for run in group.runs] for group in done.groups}  # fmt: skip
+    return {"suite": done.suite.name, "runs": runs}
+
+
+def of_run(run: RunRecord) -> dict[str, dict[str, float]]:
+    """Of each answer how many test questions it is right to, how many sites have it, and how often it was said."""
+    recipe = read_recipe(run.folder.recipe)
+    data, model = manifest.load(run.folder.manifest, recipe.data), shared_model(recipe.model)
+    assert isinstance(model, Answerer)
+    kept, _ = read_tensors(sorted(run.folder.checkpoints.glob("*.safetensors"))[-1])
+    settings: Any = recipe.method.settings
+    said = {
+        which: _said(model, data, {name.partition("|")[2]: value[None] for name, value in kept.items()
+                                   if name.startswith(f"state.{which}|")}, settings.policy.tokens)
+        for which in (BEFORE, AFTER)
+    }  # fmt: skip
+    return by_answer(data, said[BEFORE], said[AFTER])
+
+
+def by_answer(data: FederatedData, before: NDArray[Any], after: NDArray[Any]) -> dict[str, dict[str, float]]:
+    """Shares of test questions to which each answer is right and was given, and who has training rows with it."""
+    assert data.train.words is not None and data.test.words is not None
+    taught = np.array(data.train.words.answers)
+    held = [set(taught[data.clients.train(client)]) for client in range(len(data.clients))]
+    truth = np.array(data.test.words.answers)[data.tests["global"]]
+    return {
+        str(one): {
+            "questions": int((truth == one).sum()), "sites": sum(one in some for some in held),
+            "before": float((before[truth == one] == one).mean()), "after": float((after[truth == one] == one).mean()),
+        }
+        for one in sorted(set(truth))
+    }  # fmt: skip
+
+
+def _said(model: Answerer, data: FederatedData, worn: dict[str, Any], tokens: int) -> NDArray[Any]:
+    asked = data.tests["global"]
+    rows = AnswerRows(model, data.test, asked, Budget(2**30))
+    texts: list[str] = []
+    for part in np.split(asked, range(AT_ONCE, len(asked), AT_ONCE)):
+        texts += [some[0] for some in answer(model, worn, rows, part[None], Decoding(tokens=tokens)).texts]
+    return np.array(texts)
+
+
+def table(runs: Runs) -> list[str]:
+    """Means over seeds, answer by answer, the most frequent first."""
+    first = next(iter(NAMED))
+    sizes = {name: one["questions"] for name, one in runs[first][0]["answers"].items()}
+    heads = ["right answer", "test questions", "sites that have it", "before", *NAMED.values()]
+    lines = [f"| {' | '.join(heads)} |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+    for name in sorted(sizes, key=lambda one: (-sizes[one], one)):
+        sites = np.mean([run["answers"][name]["sites"] for run in runs[first]])
+        cells = [_share(runs, first, name, "before"), *(_share(runs, label, name, "after") for label in NAMED)]
+        lines.append(f"| {name} | {sizes[name]} | {sites:.1f} | {' | '.join(cells)} |")
+    legend = ("Greedy answers that are right, in per cent of the questions to which an answer is right: mean ± half of "
+              f"a 95 % t-interval over {len(runs[first])} seeds.")  # fmt: skip
+    return [*lines, "", legend]
+
+
+def _share(runs: Runs, label: str, name: str, when: str) -> str:
+    return percent([run["answers"][name][when] for run in runs[label]])
+
+
+def with_table(page: str, runs: Runs) -> str:
+    """The page with the table between its marks."""
+    return between(page, BEGIN, END, ["", *table(runs)])
+
+
+if __name__ == "__main__":
+    main()

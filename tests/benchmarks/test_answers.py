@@ -1,0 +1,54 @@
+"""Which answers scores teach: how it is counted, and that the page shows the committed results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from benchmarks.answers import BEGIN, CLAIMS, END, NAMED, PAGE, RESULTS, by_answer, table, with_table
+
+from synoptic.core.files import read_json
+from synoptic.data import DataSpec, build
+from synoptic.experiment.claims.reading import read_claims
+
+
+def runs() -> dict[str, list[dict[str, Any]]]:
+    def one(before: float, after: float, questions: int) -> dict[str, float]:
+        return {"questions": questions, "sites": 2, "before": before, "after": after}
+
+    return {label: [{"seed": seed, "answers": {"blue": one(0.5, place / 10, 4), "red": one(1.0, 0.0, 9)}}
+                    for seed in range(2)] for place, label in enumerate(NAMED)}  # fmt: skip
+
+
+def test_shares_are_of_the_questions_to_which_an_answer_is_right() -> None:
+    data = build(
+        DataSpec.model_validate({"source": "questions", "clients": 2, "questions": {"train": 12, "test": 6}}), 0
+    )
+    assert data.test.words is not None and data.train.words is not None
+    truth = np.array(data.test.words.answers)[data.tests["global"]]
+    after = truth.copy()
+    after[0] = "nothing of the kind"
+    found = by_answer(data, np.full(len(truth), "nothing"), after)
+    assert sum(one["questions"] for one in found.values()) == len(truth)
+    assert {one["before"] for one in found.values()} == {0.0}
+    first = found[str(truth[0])]
+    assert first["after"] == 1 - 1 / first["questions"]
+    taught = [set(np.array(data.train.words.answers)[data.clients.train(client)]) for client in (0, 1)]
+    assert all(one["sites"] == sum(name in some for some in taught) for name, one in found.items())
+
+
+def test_the_table_has_the_most_frequent_answer_first() -> None:
+    lines = table(runs())
+    assert lines[2] == "| red | 9 | 2.0 | 100.0 ± 0.0 | 0.0 ± 0.0 | 0.0 ± 0.0 | 0.0 ± 0.0 |"
+    assert lines[3] == "| blue | 4 | 2.0 | 50.0 ± 0.0 | 0.0 ± 0.0 | 10.0 ± 0.0 | 20.0 ± 0.0 |"
+    page = f"head\n{BEGIN}\n{END}\ntail\n"
+    assert with_table(with_table(page, runs()), runs()) == with_table(page, runs())
+
+
+def test_the_suite_has_what_is_counted() -> None:
+    assert set(NAMED) <= set(read_claims(CLAIMS).suites["sites"].methods)
+
+
+def test_the_page_shows_the_committed_results() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_table(page, read_json(RESULTS)["runs"]), "run: python -m benchmarks.answers --page"
