@@ -42,9 +42,10 @@ CLAIMS = ROOT / "claims" / "mor_easy_vqa.yaml"
 RESULTS = ROOT / "benchmarks" / "results" / "answers.json"
 PAGE = ROOT / "docs" / "methods" / "mor.md"
 BEGIN, END = "<!-- written by `python -m benchmarks.answers` -->", "<!-- end of the answers -->"
-NAMED = {"mor": "routed", "uniform": "uniform mean", "single": "the first site's scores alone"}
+NAMED = {"mor": "routed", "uniform": "uniform mean", "single": "the first site's scores alone",
+         "labels": "FedAvg on labels"}  # fmt: skip
 BEFORE, AFTER = "reference", "adapter"
-"""What a checkpoint of `mor` calls the policy before it was aligned and after."""
+"""What a checkpoint of `mor` calls the policy before it was aligned and after; others have the latter alone."""
 
 AT_ONCE = 64
 
@@ -80,47 +81,51 @@ def content(done: Comparison) -> dict[str, Any]:
     if done.problems:
         first = done.problems[0]
         raise SynopticError(f"no result for {first.cell}: {first.sentence}", "mend it and run again: the rest is kept")
-    runs = {group.label: [{"seed": run.seed, "final_hash": run.summary["final_hash"], "answers": of_run(run)}
+    runs = {group.label: [{"seed": run.seed, "final_hash": run.summary["final_hash"],
+                           "accuracy": run.summary["metrics"]["shared/global/accuracy/mean"], "answers": of_run(run)}
                           for run in group.runs] for group in done.groups}  # fmt: skip
     return {"suite": done.suite.name, "runs": runs}
 
 
 def of_run(run: RunRecord) -> dict[str, dict[str, float]]:
-    """Of each answer how many test questions it is right to, how many sites have it, and how often it was said."""
+    """Of each answer how many test questions it is right to, who has it, how often it was said, and its tokens."""
     recipe = read_recipe(run.folder.recipe)
     data, model = manifest.load(run.folder.manifest, recipe.data), shared_model(recipe.model)
     assert isinstance(model, Answerer)
     kept, _ = read_tensors(sorted(run.folder.checkpoints.glob("*.safetensors"))[-1])
-    settings: Any = recipe.method.settings
-    said = {
-        which: _said(model, data, {name.partition("|")[2]: value[None] for name, value in kept.items()
-                                   if name.startswith(f"state.{which}|")}, settings.policy.tokens)
-        for which in (BEFORE, AFTER)
-    }  # fmt: skip
-    return by_answer(data, said[BEFORE], said[AFTER])
+    said = {}
+    for which in (BEFORE, AFTER):
+        start = f"state.{which}|"
+        if worn := {name.removeprefix(start): one[None] for name, one in kept.items() if name.startswith(start)}:
+            said[which] = _said(model, data, worn)
+    found = by_answer(data, said[AFTER], said.get(BEFORE))
+    return {name: {**one, "tokens": len(model.tokenizer(name)["input_ids"])} for name, one in found.items()}
 
 
-def by_answer(data: FederatedData, before: NDArray[Any], after: NDArray[Any]) -> dict[str, dict[str, float]]:
+def by_answer(
+    data: FederatedData, after: NDArray[Any], before: NDArray[Any] | None = None
+) -> dict[str, dict[str, float]]:
     """Shares of test questions to which each answer is right and was given, and who has training rows with it."""
     assert data.train.words is not None and data.test.words is not None
     taught = np.array(data.train.words.answers)
     held = [set(taught[data.clients.train(client)]) for client in range(len(data.clients))]
     truth = np.array(data.test.words.answers)[data.tests["global"]]
-    return {
-        str(one): {
-            "questions": int((truth == one).sum()), "sites": sum(one in some for some in held),
-            "before": float((before[truth == one] == one).mean()), "after": float((after[truth == one] == one).mean()),
-        }
-        for one in sorted(set(truth))
-    }  # fmt: skip
+    found = {}
+    for one in sorted(set(truth)):
+        asked = truth == one
+        found[str(one)] = {"questions": int(asked.sum()), "sites": sum(one in some for some in held),
+                           "after": float((after[asked] == one).mean())}  # fmt: skip
+        if before is not None:
+            found[str(one)]["before"] = float((before[asked] == one).mean())
+    return found
 
 
-def _said(model: Answerer, data: FederatedData, worn: dict[str, Any], tokens: int) -> NDArray[Any]:
+def _said(model: Answerer, data: FederatedData, worn: dict[str, Any]) -> NDArray[Any]:
     asked = data.tests["global"]
     rows = AnswerRows(model, data.test, asked, Budget(2**30))
     texts: list[str] = []
     for part in np.split(asked, range(AT_ONCE, len(asked), AT_ONCE)):
-        texts += [some[0] for some in answer(model, worn, rows, part[None], Decoding(tokens=tokens)).texts]
+        texts += [some[0] for some in answer(model, worn, rows, part[None], Decoding()).texts]
     return np.array(texts)
 
 
@@ -128,12 +133,13 @@ def table(runs: Runs) -> list[str]:
     """Means over seeds, answer by answer, the most frequent first."""
     first = next(iter(NAMED))
     sizes = {name: one["questions"] for name, one in runs[first][0]["answers"].items()}
-    heads = ["right answer", "test questions", "sites that have it", "before", *NAMED.values()]
+    tokens = {name: one["tokens"] for name, one in runs[first][0]["answers"].items()}
+    heads = ["right answer", "tokens", "test questions", "sites that have it", "before", *NAMED.values()]
     lines = [f"| {' | '.join(heads)} |", "|---" + "|---:" * (len(heads) - 1) + "|"]
     for name in sorted(sizes, key=lambda one: (-sizes[one], one)):
         sites = np.mean([run["answers"][name]["sites"] for run in runs[first]])
         cells = [_share(runs, first, name, "before"), *(_share(runs, label, name, "after") for label in NAMED)]
-        lines.append(f"| {name} | {sizes[name]} | {sites:.1f} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {tokens[name]} | {sizes[name]} | {sites:.1f} | {' | '.join(cells)} |")
     legend = ("Greedy answers that are right, in per cent of the questions to which an answer is right: mean ± half of "
               f"a 95 % t-interval over {len(runs[first])} seeds.")  # fmt: skip
     return [*lines, "", legend]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from benchmarks.answers import BEGIN, CLAIMS, END, NAMED, PAGE, RESULTS, by_answer, table, with_table
 
 from synoptic.core.files import read_json
@@ -14,7 +15,7 @@ from synoptic.experiment.claims.reading import read_claims
 
 def runs() -> dict[str, list[dict[str, Any]]]:
     def one(before: float, after: float, questions: int) -> dict[str, float]:
-        return {"questions": questions, "sites": 2, "before": before, "after": after}
+        return {"questions": questions, "sites": 2, "tokens": 3, "before": before, "after": after}
 
     return {label: [{"seed": seed, "answers": {"blue": one(0.5, place / 10, 4), "red": one(1.0, 0.0, 9)}}
                     for seed in range(2)] for place, label in enumerate(NAMED)}  # fmt: skip
@@ -28,7 +29,7 @@ def test_shares_are_of_the_questions_to_which_an_answer_is_right() -> None:
     truth = np.array(data.test.words.answers)[data.tests["global"]]
     after = truth.copy()
     after[0] = "nothing of the kind"
-    found = by_answer(data, np.full(len(truth), "nothing"), after)
+    found = by_answer(data, after, np.full(len(truth), "nothing"))
     assert sum(one["questions"] for one in found.values()) == len(truth)
     assert {one["before"] for one in found.values()} == {0.0}
     first = found[str(truth[0])]
@@ -39,8 +40,8 @@ def test_shares_are_of_the_questions_to_which_an_answer_is_right() -> None:
 
 def test_the_table_has_the_most_frequent_answer_first() -> None:
     lines = table(runs())
-    assert lines[2] == "| red | 9 | 2.0 | 100.0 ± 0.0 | 0.0 ± 0.0 | 0.0 ± 0.0 | 0.0 ± 0.0 |"
-    assert lines[3] == "| blue | 4 | 2.0 | 50.0 ± 0.0 | 0.0 ± 0.0 | 10.0 ± 0.0 | 20.0 ± 0.0 |"
+    assert lines[2] == "| red | 3 | 9 | 2.0 | 100.0 ± 0.0 | 0.0 ± 0.0 | 0.0 ± 0.0 | 0.0 ± 0.0 | 0.0 ± 0.0 |"
+    assert lines[3] == "| blue | 3 | 4 | 2.0 | 50.0 ± 0.0 | 0.0 ± 0.0 | 10.0 ± 0.0 | 20.0 ± 0.0 | 30.0 ± 0.0 |"
     page = f"head\n{BEGIN}\n{END}\ntail\n"
     assert with_table(with_table(page, runs()), runs()) == with_table(page, runs())
 
@@ -50,5 +51,9 @@ def test_the_suite_has_what_is_counted() -> None:
 
 
 def test_the_page_shows_the_committed_results() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert page == with_table(page, read_json(RESULTS)["runs"]), "run: python -m benchmarks.answers --page"
+    page, runs = PAGE.read_text(encoding="utf-8"), read_json(RESULTS)["runs"]
+    assert page == with_table(page, runs), "run: python -m benchmarks.answers --page"
+    for run in (one for some in runs.values() for one in some):
+        counted = [(one["questions"], one["after"]) for one in run["answers"].values()]
+        right = sum(questions * share for questions, share in counted) / sum(questions for questions, _ in counted)
+        assert right == pytest.approx(run["accuracy"]), "what was counted is what the run has measured"
