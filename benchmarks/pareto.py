@@ -37,6 +37,8 @@ MEASURES = ("personal/local/utility", "shared/local/utility")
 BASE, OBJECTIVE = "base", "objective"
 WEIGHTS = ("0", "1/4", "1/2", "3/4", "1")
 COLOURS = {BASE: "#85888d", OBJECTIVE: "#a81212", "mixed": "#00408e"}
+NEAR, OFFSETS = 0.15, ((6, 5), (8, -11), (-20, -12))
+"""Points nearer than this have their words in different places, in points of type."""
 
 Runs = Mapping[str, Sequence[Mapping[str, Any]]]
 """By the suite's entries: of each seed, what either site has of it (``utility``)."""
@@ -144,9 +146,12 @@ def _series(panel: Any, runs: Runs, labels: Sequence[str], colour: str, words: s
     panel.errorbar([one.mean for one in first], [one.mean for one in second], xerr=[one.half for one in first],
                    yerr=[one.half for one in second], fmt=look, color=COLOURS[colour], label=words, markersize=5,
                    linewidth=1.4, elinewidth=0.8, capsize=2)  # fmt: skip
-    for label, x, y in zip(labels, first, second, strict=True):
+    points = [(x.mean, y.mean) for x, y in zip(first, second, strict=True)]
+    for place, (label, point) in enumerate(zip(labels, points, strict=True)):
         if len(labels) > 1:
-            panel.annotate(label, (x.mean, y.mean), textcoords="offset points", xytext=(6, 5), color=COLOURS[colour])
+            beside = sum(max(abs(point[0] - x), abs(point[1] - y)) < NEAR for x, y in points[:place])
+            panel.annotate(label, point, textcoords="offset points", xytext=OFFSETS[min(beside, len(OFFSETS) - 1)],
+                           color=COLOURS[colour])  # fmt: skip
 
 
 if __name__ == "__main__":
