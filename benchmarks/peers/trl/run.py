@@ -20,7 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 from benchmarks.peers.trl.job import Side, read, reward
 
 
-class Told(TrainerCallback):
+class Told(TrainerCallback):  # type: ignore[misc]
     """Takes a step when the parent gives the word."""
 
     def __init__(self, side: Side) -> None:
