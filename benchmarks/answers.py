@@ -10,9 +10,6 @@ again from the file.
 
 from __future__ import annotations
 
-import argparse
-import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.marks import between, percent
-from benchmarks.measure import environment
+from benchmarks.marks import percent
+from benchmarks.paged import Paged, Runs, part_of
 from benchmarks.results import ROOT
-from synoptic.core import SynopticError
-from synoptic.core.files import read_json, read_tensors, write_json, write_text
+from synoptic.core.files import read_tensors
 from synoptic.data import FederatedData, manifest
-from synoptic.experiment.claims.reading import read_claims
-from synoptic.experiment.comparison.matrix import Comparison, run_suite
-from synoptic.experiment.display import output
-from synoptic.experiment.display.matrix import LineMatrix
 from synoptic.experiment.recipe import read_recipe
 from synoptic.experiment.records import RunRecord
 from synoptic.learning.answering import AnswerRows, answer
@@ -39,9 +31,6 @@ from synoptic.models.cache import Budget
 from synoptic.models.load import shared_model
 
 CLAIMS = ROOT / "claims" / "mor_easy_vqa.yaml"
-RESULTS = ROOT / "benchmarks" / "results" / "answers.json"
-PAGE = ROOT / "docs" / "methods" / "mor.md"
-BEGIN, END = "<!-- written by `python -m benchmarks.answers` -->", "<!-- end of the answers -->"
 NAMED = {"mor": "routed", "uniform": "uniform mean", "single": "the first site's scores alone",
          "labels": "FedAvg on labels"}  # fmt: skip
 BEFORE, AFTER = "reference", "adapter"
@@ -49,46 +38,10 @@ BEFORE, AFTER = "reference", "adapter"
 
 AT_ONCE = 64
 
-Runs = Mapping[str, Sequence[Mapping[str, Any]]]
-"""By the suite's entries: of each seed ``answers``, each with ``questions``, ``sites``, ``before`` and ``after``."""
 
-
-def main() -> None:
-    """See the module's description."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
-    parser.add_argument("--output", type=Path, default=Path("runs/claims"), help="where runs lie")
-    parser.add_argument("--page", action="store_true", help="write again, run nothing")
-    options = parser.parse_args()
-    os.chdir(ROOT)
+def of_run(run: RunRecord) -> dict[str, Any]:
+    """Its accuracy; of each answer its test questions and tokens, who has it, and how often it was said rightly."""
     torch.set_num_threads(1)
-    if not options.page:
-        whole = read_claims(CLAIMS).suites["sites"]
-        suite = whole.model_copy(update={"methods": {label: whole.methods[label] for label in NAMED}, "baseline": None})
-        done = run_suite(suite, options.output, [LineMatrix(output())], options.jobs)
-        write_json(RESULTS, {**content(done), "environment": environment()})
-    runs: Runs = read_json(RESULTS)["runs"]
-    print(*table(runs), sep="\n")
-    write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8"), runs))
-
-
-def content(done: Comparison) -> dict[str, Any]:
-    """What is kept of a comparison.
-
-    Raises:
-        SynopticError: a run is missing.
-    """
-    if done.problems:
-        first = done.problems[0]
-        raise SynopticError(f"no result for {first.cell}: {first.sentence}", "mend it and run again: the rest is kept")
-    runs = {group.label: [{"seed": run.seed, "final_hash": run.summary["final_hash"],
-                           "accuracy": run.summary["metrics"]["shared/global/accuracy/mean"], "answers": of_run(run)}
-                          for run in group.runs] for group in done.groups}  # fmt: skip
-    return {"suite": done.suite.name, "runs": runs}
-
-
-def of_run(run: RunRecord) -> dict[str, dict[str, float]]:
-    """Of each answer how many test questions it is right to, who has it, how often it was said, and its tokens."""
     recipe = read_recipe(run.folder.recipe)
     data, model = manifest.load(run.folder.manifest, recipe.data), shared_model(recipe.model)
     assert isinstance(model, Answerer)
@@ -99,7 +52,8 @@ def of_run(run: RunRecord) -> dict[str, dict[str, float]]:
         if worn := {name.removeprefix(start): one[None] for name, one in kept.items() if name.startswith(start)}:
             said[which] = _said(model, data, worn)
     found = by_answer(data, said[AFTER], said.get(BEFORE))
-    return {name: {**one, "tokens": len(model.tokenizer(name)["input_ids"])} for name, one in found.items()}
+    answers = {name: {**one, "tokens": len(model.tokenizer(name)["input_ids"])} for name, one in found.items()}
+    return {"accuracy": run.summary["metrics"]["shared/global/accuracy/mean"], "answers": answers}
 
 
 def by_answer(
@@ -149,10 +103,8 @@ def _share(runs: Runs, label: str, name: str, when: str) -> str:
     return percent([run["answers"][name][when] for run in runs[label]])
 
 
-def with_table(page: str, runs: Runs) -> str:
-    """The page with the table between its marks."""
-    return between(page, BEGIN, END, ["", *table(runs)])
-
+ANSWERS = Paged("answers", __doc__.splitlines()[0], ROOT / "docs" / "methods" / "mor.md",
+                lambda: part_of(CLAIMS, "sites", tuple(NAMED)), Path("runs/claims"), of_run, table)  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    ANSWERS.main()

@@ -95,7 +95,7 @@ def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Machine, versions, revision and command; the caller adds the load average after the work."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python -m {_module()} {' '.join(sys.argv[1:])}".strip(),
+        "command": " ".join(["python -m", _module(), *_anywhere(sys.argv[1:])]),
         "revision": _git("rev-parse", "HEAD"),
         "uncommitted_changes_in_src": bool(_git("status", "--porcelain", "--", "src")),
         "python": platform.python_version(),
@@ -110,6 +110,15 @@ def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
 def _module() -> str:
     spec = sys.modules["__main__"].__spec__
     return spec.name.removesuffix(".__main__") if spec is not None else Path(sys.argv[0]).name
+
+
+def _anywhere(words: Sequence[str]) -> list[str]:
+    """A command's words without where it wrote: that is a path of one machine."""
+    kept = list(words)
+    if "--output" in kept:
+        place = kept.index("--output")
+        del kept[place : place + 2]
+    return [word for word in kept if not word.startswith("--output=")]
 
 
 def _version(package: str) -> str | None:

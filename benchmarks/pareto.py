@@ -10,28 +10,17 @@ and the table in `docs/methods/mor.md`. ``--quick`` proves that it runs and writ
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.marks import between
-from benchmarks.measure import environment
+from benchmarks.paged import Paged, Runs
 from benchmarks.results import ROOT
-from synoptic.core import SynopticError
-from synoptic.core.files import read_json, write_json, write_text
-from synoptic.experiment.comparison.matrix import Comparison, run_suite
 from synoptic.experiment.comparison.statistics import Estimate, estimate
 from synoptic.experiment.comparison.suite import read_suite
-from synoptic.experiment.display import output
-from synoptic.experiment.display.matrix import LineMatrix
+from synoptic.experiment.records import RunRecord
 
 SUITE = ROOT / "benchmarks" / "pareto.yaml"
-RESULTS = ROOT / "benchmarks" / "results" / "pareto.json"
-PICTURE = ROOT / "docs" / "images" / "pareto.png"
-PAGE = ROOT / "docs" / "methods" / "mor.md"
-BEGIN, END = "<!-- written by `python -m benchmarks.pareto` -->", "<!-- end of the table -->"
 MEASURES = ("personal/local/utility", "shared/local/utility")
 """What a site has: its own objective's answers, where there are objectives."""
 BASE, OBJECTIVE = "base", "objective"
@@ -40,48 +29,10 @@ COLOURS = {BASE: "#85888d", OBJECTIVE: "#a81212", "mixed": "#00408e"}
 NEAR, OFFSETS = 0.15, ((6, 5), (8, -11), (-20, -12))
 """Points nearer than this have their words in different places, in points of type."""
 
-Runs = Mapping[str, Sequence[Mapping[str, Any]]]
-"""By the suite's entries: of each seed, what either site has of it (``utility``)."""
 
-
-def main() -> None:
-    """See the module's description."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
-    parser.add_argument("--output", type=Path, default=Path("runs/pareto"), help="where runs lie")
-    parser.add_argument("--quick", action="store_true", help="tiny runs of two seeds; touches no page")
-    parser.add_argument("--page", action="store_true", help="draw and write again, run nothing")
-    options = parser.parse_args()
-    os.chdir(ROOT)
-    results = options.output / "quick.json" if options.quick else RESULTS
-    if not options.page:
-        suite = read_suite(SUITE).quicker() if options.quick else read_suite(SUITE)
-        done = run_suite(suite, options.output, [LineMatrix(output())], options.jobs)
-        write_json(results, {**content(done), "environment": environment()})
-    runs: Runs = read_json(results)["runs"]
-    picture = results.with_suffix(".png") if options.quick else PICTURE
-    draw(runs, picture)
-    print(*table(runs), sep="\n")
-    if not options.quick:
-        write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8"), runs))
-    print(f"drew {picture}")
-
-
-def content(done: Comparison) -> dict[str, Any]:
-    """What is kept of a comparison.
-
-    Raises:
-        SynopticError: a run is missing.
-    """
-    if done.problems:
-        first = done.problems[0]
-        raise SynopticError(f"no result for {first.cell}: {first.sentence}", "mend it and run again: the rest is kept")
-    runs = {group.label: [{"seed": run.seed, "utility": [_of_site(own) for own in run.summary["clients"].values()],
-                           "final_hash": run.summary["final_hash"]} for run in group.runs]
-            for group in done.groups}  # fmt: skip
-    recipes = {group.label: {key: value for key, value in group.recipe.items() if key not in ("seed", "output")}
-               for group in done.groups}  # fmt: skip
-    return {"suite": done.suite.name, "suite_hash": done.suite.hash, "recipes": recipes, "runs": runs}
+def of_run(run: RunRecord) -> dict[str, list[float]]:
+    """What either site has of a run, the first one first."""
+    return {"utility": [_of_site(own) for own in run.summary["clients"].values()]}
 
 
 def _of_site(measured: Mapping[str, float]) -> float:
@@ -110,12 +61,6 @@ def table(runs: Runs) -> list[str]:
     seeds = len(runs[BASE])
     legend = f"True utility on a site's own test questions, mean ± half of a 95 % t-interval over {seeds} seeds."
     return [*lines, "", legend]
-
-
-def with_table(page: str, runs: Runs) -> str:
-    """The page with picture and table between their marks."""
-    shown = "![utility of the first site against that of the second](../images/pareto.png)"
-    return between(page, BEGIN, END, [shown, "", *table(runs)])
 
 
 def draw(runs: Runs, path: Path) -> None:
@@ -154,5 +99,10 @@ def _series(panel: Any, runs: Runs, labels: Sequence[str], colour: str, words: s
                            color=COLOURS[colour])  # fmt: skip
 
 
+PARETO = Paged(
+    "pareto", __doc__.splitlines()[0], ROOT / "docs" / "methods" / "mor.md", lambda: read_suite(SUITE),
+    Path("runs/pareto"), of_run, table, draw, "utility of the first site against that of the second",
+)  # fmt: skip
+
 if __name__ == "__main__":
-    main()
+    PARETO.main()

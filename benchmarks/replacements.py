@@ -10,30 +10,18 @@ from the file.
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.marks import between
-from benchmarks.measure import environment
+from benchmarks.paged import Paged, Runs, part_of
 from benchmarks.results import ROOT
-from synoptic.core import SynopticError
-from synoptic.core.files import read_json, write_json, write_text
-from synoptic.experiment.claims.reading import read_claims
-from synoptic.experiment.comparison.matrix import Comparison, run_suite
 from synoptic.experiment.comparison.statistics import Estimate, estimate
-from synoptic.experiment.display import output
-from synoptic.experiment.display.matrix import LineMatrix
+from synoptic.experiment.records import RunRecord
 
 CLAIMS = ROOT / "claims" / "tap.yaml"
-RESULTS = ROOT / "benchmarks" / "results" / "replacements.json"
-PICTURE = ROOT / "docs" / "images" / "replacements.png"
-PAGE = ROOT / "docs" / "methods" / "tap.md"
-BEGIN, END = "<!-- written by `python -m benchmarks.replacements` -->", "<!-- end of the table -->"
 PREFIX = "replacements/"
 ALWAYS = "adopt"
 """Takes everything over in every round, so its counts are how many clients with a task took part."""
@@ -42,50 +30,10 @@ NAMED = {"tap": "the paper's margin", "wide": "a wide margin"}
 SPAN = 5
 """Rounds that are told together."""
 
-Runs = Mapping[str, Sequence[Mapping[str, Any]]]
-"""By the suite's entries: of each seed, ``counts`` of each task by round."""
 
-
-def main() -> None:
-    """See the module's description."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
-    parser.add_argument("--output", type=Path, default=Path("runs/claims"), help="where runs lie")
-    parser.add_argument("--quick", action="store_true", help="tiny runs of two seeds; touches no page")
-    parser.add_argument("--page", action="store_true", help="draw and write again, run nothing")
-    options = parser.parse_args()
-    os.chdir(ROOT)
-    results = options.output / "replacements.json" if options.quick else RESULTS
-    if not options.page:
-        whole = read_claims(CLAIMS).suites["world"]
-        suite = (whole.quicker() if options.quick else whole).model_copy(
-            update={"methods": {label: whole.methods[label] for label in (ALWAYS, *NAMED)}, "baseline": ALWAYS}
-        )
-        done = run_suite(suite, options.output, [LineMatrix(output())], options.jobs)
-        write_json(results, {**content(done), "environment": environment()})
-    runs: Runs = read_json(results)["runs"]
-    picture = results.with_suffix(".png") if options.quick else PICTURE
-    draw(runs, picture)
-    print(*table(runs), sep="\n")
-    if not options.quick:
-        write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8"), runs))
-    print(f"drew {picture}")
-
-
-def content(done: Comparison) -> dict[str, Any]:
-    """What is kept of a comparison.
-
-    Raises:
-        SynopticError: a run is missing.
-    """
-    if done.problems:
-        first = done.problems[0]
-        raise SynopticError(f"no result for {first.cell}: {first.sentence}", "mend it and run again: the rest is kept")
-    recipes = {group.label: {key: value for key, value in group.recipe.items() if key not in ("seed", "output")}
-               for group in done.groups}  # fmt: skip
-    runs = {group.label: [{"seed": run.seed, "counts": counts(run.events()), "final_hash": run.summary["final_hash"]}
-                          for run in group.runs] for group in done.groups}  # fmt: skip
-    return {"suite": done.suite.name, "recipes": recipes, "runs": runs}
+def of_run(run: RunRecord) -> dict[str, dict[str, list[int]]]:
+    """``counts`` of each task by round."""
+    return {"counts": counts(run.events())}
 
 
 def counts(events: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
@@ -140,12 +88,6 @@ def table(runs: Runs) -> list[str]:
     return [*lines, "", legend]
 
 
-def with_table(page: str, runs: Runs) -> str:
-    """The page with picture and table between their marks."""
-    shown = "![share of clients that take a task over, by rounds](../images/replacements.png)"
-    return between(page, BEGIN, END, [shown, "", *table(runs)])
-
-
 def draw(runs: Runs, path: Path) -> None:
     """A panel for each margin, a line for each task."""
     import matplotlib as mpl
@@ -177,5 +119,11 @@ def draw(runs: Runs, path: Path) -> None:
         plt.close(figure)
 
 
+REPLACEMENTS = Paged(
+    "replacements", __doc__.splitlines()[0], ROOT / "docs" / "methods" / "tap.md",
+    lambda: part_of(CLAIMS, "world", (ALWAYS, *NAMED)), Path("runs/claims"), of_run, table, draw,
+    "share of clients that take a task over, by rounds",
+)  # fmt: skip
+
 if __name__ == "__main__":
-    main()
+    REPLACEMENTS.main()

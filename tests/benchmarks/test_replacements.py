@@ -1,30 +1,13 @@
-"""When TAP takes over what: how it is counted, and that the page shows the committed results."""
+"""When TAP takes over what: how it is counted."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.replacements import (
-    ALWAYS,
-    BEGIN,
-    CLAIMS,
-    END,
-    NAMED,
-    PAGE,
-    RESULTS,
-    SPAN,
-    counts,
-    draw,
-    shares,
-    table,
-    tasks,
-    with_table,
-)
+from benchmarks.replacements import ALWAYS, NAMED, REPLACEMENTS, SPAN, counts, shares, table, tasks
 
 from synoptic.core.files import read_json
-from synoptic.experiment.claims.reading import read_claims
 
 
 @pytest.fixture
@@ -55,26 +38,11 @@ def test_where_nobody_had_a_task_there_is_no_share(runs: dict[str, list[dict[str
     assert any("| texts | nobody |" in line for line in table(runs))
 
 
-def test_equal_results_give_an_equal_picture_and_page(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        draw(runs, tmp_path / name)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    page = f"head\n{BEGIN}\n{END}\ntail\n"
-    assert with_table(with_table(page, runs), runs) == with_table(page, runs)
-
-
-def test_the_suite_has_what_is_counted() -> None:
-    suite = read_claims(CLAIMS).suites["world"]
-    assert {ALWAYS, *NAMED} <= set(suite.methods)
-
-
-def test_the_page_shows_the_committed_results() -> None:
-    content = read_json(RESULTS)
-    page, runs = PAGE.read_text(encoding="utf-8"), content["runs"]
-    assert page == with_table(page, runs), "run: python -m benchmarks.replacements --page"
+def test_nobody_takes_over_what_it_does_not_have() -> None:
+    committed = read_json(REPLACEMENTS.results)["runs"]
     for label in NAMED:
-        for one, always in zip(runs[label], runs[ALWAYS], strict=True):
+        for one, always in zip(committed[label], committed[ALWAYS], strict=True):
             assert one["seed"] == always["seed"]
-            for task in tasks(runs):
+            for task in tasks(committed):
                 pairs = zip(one["counts"][task], always["counts"][task], strict=True)
                 assert all(taken <= there for taken, there in pairs)
